@@ -1,0 +1,253 @@
+"""The bound by which each gradient component is judged: the solve of (I − L)ᵀ, once more, with |L| in place of L.
+
+The bound covers every order of evaluation: forward and reverse mode, a dense solve, a scan, a tree. So it follows
+*magnitudes* (no sign ever cancels in it), and every rounding on every path from a parameter to the loss enters it.
+
+With u the unit roundoff, q what a factor of a matrix product loses besides, η the smallest normal number, and |·| taken
+componentwise, from E_x = 0 on, for each layer:
+
+    E_z = |W| E_x + (γ_{n+1} + q)(|W|(|x| + E_x) + |b|) + underflow      the affine map, in any order, with or without FMA
+    E_δ = |h''| E_z + ½ sup|h'''| E_z² + c_s u σ_s + η(1 + |z|)          the slope: moved argument, rounding of its rule
+    E_x = |h'| E_z + ½ sup|h''| E_z² + c_v u (σ_v + |h'| E_z) + η(1 + |z|)
+
+with the suprema over |ξ − z| <= E_z. And back, from Λ = |r| on, the magnitude adjoint:
+
+    G   = |δ| Λ                                E_g = |δ| E_Λ + E_δ (Λ + E_Λ) + rounding          bound of db
+    |x| : G |x|ᵀ                               E_W = E_g |x|ᵀ + (G + E_g) E_xᵀ + rounding        bound of dW
+    Λ   ← |W|ᵀ G                               E_Λ ← |W|ᵀ E_g + (γ_n + q)|W|ᵀ (G + E_g)
+
+Underflow in the backward pass can strike any partial product, and is then multiplied by what lies on either side of it:
+8 N n² η K is added to every bound, where K bounds every such product. Overflow in *some* order is legitimate when a
+contiguous product of couplings nears the largest float: such a case is undecided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from chainback import oracle
+from chainback.activations import Activation, activation
+from chainback.case import Case
+from chainback.oracle import Truth, layers_by_activation, matvec
+from chainback.rounding import FLOAT32, Arithmetic, gamma
+
+__all__ = ["Envelope", "Spread", "components_of", "envelope"]
+
+Array = np.ndarray
+
+#: A product of couplings, residual and states may come this close to the largest float before its case is undecided: 24
+#: bits, far more than the bounds of its factors can add.
+_HEADROOM = 2.0**24
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far each intermediate quantity of a case may lie from the truth, batch last, in the quantity's own unit.
+
+    Attributes:
+        states: E_x of x_0 … x_N.
+        arguments: E_z.
+        slopes: E_δ.
+        adjoints: E_Λ of λ_1 … λ_N.
+        adjoint_magnitudes: Λ, the adjoint without cancellation.
+        weight_gradients: Bound of dW.
+        bias_gradients: Bound of db.
+        decided: Whether nothing can overflow, whatever the order.
+    """
+
+    states: Float64[Array, "depth+1 width batch"]
+    arguments: Float64[Array, "depth width batch"]
+    slopes: Float64[Array, "depth width batch"]
+    adjoints: Float64[Array, "depth width batch"]
+    adjoint_magnitudes: Float64[Array, "depth width batch"]
+    weight_gradients: Float64[Array, "depth width width batch"]
+    bias_gradients: Float64[Array, "depth width batch"]
+    decided: Bool[Array, " batch"]
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """For each gradient component of each case: the truth, and the distance from it within which an answer is right.
+
+    The components of a case stand in one row: dW_1 … dW_N (row-major), then db_1 … db_N.
+
+    Attributes:
+        reference: The float64 gradient.
+        bound: The largest |error| a correct implementation can show, in the gradient's unit; positive.
+        decided: Whether the bound holds for the case: False where some order of evaluation may overflow.
+        arithmetic: The arithmetic for which it holds.
+        truth: What the reference was made of.
+        spread: What the bound was made of.
+    """
+
+    reference: Float64[Array, "batch components"]
+    bound: Float64[Array, "batch components"]
+    decided: Bool[Array, " batch"]
+    arithmetic: Arithmetic
+    truth: Truth
+    spread: Spread
+
+
+def components_of(weights: Array, biases: Array) -> Array:
+    """Join gradients (batch, depth, width, width) and (batch, depth, width) into rows (batch, components)."""
+    batch = len(weights)
+    return np.concatenate([weights.reshape(batch, -1), biases.reshape(batch, -1)], axis=1)
+
+
+def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
+    """Return the truth of each gradient component of a case, or batch of cases, and its bound.
+
+    Args:
+        case: Its numbers are taken as exact.
+        arithmetic: How the gradients under judgement were computed.
+
+    Accuracy: The bound holds for every order of evaluation of the chain's gradient, given the rounding models of its
+        activations, wherever `decided`. It is first order in the spread of the slopes and keeps the second order.
+
+    Source: Higham (2002), sections 3.1 and 8.2; Linnainmaa, *Taylor expansion of the accumulated rounding error*
+        (1976), for the adjoint as the carrier of rounding errors. Derived in the docstring of this module.
+    """
+    truth = oracle.solve(case)
+    with np.errstate(all="ignore"):
+        spread = _spread(truth, case.as_batch().chain.activations, arithmetic)
+    gradients, bounds = (
+        components_of(*(np.moveaxis(a, -1, 0) for a in (source.weight_gradients, source.bias_gradients)))
+        for source in (truth, spread)
+    )
+    return Envelope(gradients, bounds, spread.decided, arithmetic, truth, spread)
+
+
+def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spread:
+    u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
+    weights, biases = np.abs(truth.weights), np.abs(truth.biases)
+    states, slopes = np.abs(truth.states), np.abs(truth.slopes)
+    depth, width, batch = biases.shape
+
+    # Forward. A subnormal operand may be read as zero: it is then wrong by its whole size.
+    lost_weights, lost_biases = (np.where(a < tiny, a, 0.0) for a in (weights, biases))
+    any_lost = bool(lost_weights.any())
+    affine = gamma(width + 1, u) + q
+    models = [activation(name) for name in names]
+    locals_, value_rounding, slope_rounding = _local_behaviour(truth, names, arithmetic)
+    E_x = np.empty((depth + 1, width, batch))
+    E_z, E_δ = np.empty_like(biases), np.empty_like(biases)
+    E_x[0] = np.where(states[0] < tiny, states[0], 0.0)
+    for i in range(depth):
+        size = states[i] + E_x[i]
+        E_z[i] = matvec(weights[i], E_x[i]) + affine * (matvec(weights[i], size) + biases[i])
+        E_z[i] += lost_biases[i] + (2 * width + 2) * tiny
+        if any_lost:
+            E_z[i] += matvec(lost_weights[i], size)
+        E_x[i + 1], E_δ[i] = _through_activation(
+            models[i], truth.arguments[i], slopes[i], E_z[i], locals_[:, i], value_rounding[i], slope_rounding[i], u
+        )
+
+    # Back. The seed is r = x_N − y, and forward mode ends in an inner product with it.
+    magnitudes, E_Λ, E_g = np.empty_like(biases), np.empty_like(biases), np.empty_like(biases)
+    residual = np.abs(truth.residual)
+    size = residual + E_x[-1]
+    Λ, E = residual, E_x[-1] + (gamma(width + 1, u) + q) * size + 2 * tiny
+    coupling_norms = np.empty((depth, batch))
+    for i in reversed(range(depth)):
+        magnitudes[i], E_Λ[i] = Λ, E
+        G = slopes[i] * Λ
+        E_g[i] = slopes[i] * E + E_δ[i] * (Λ + E)
+        E_g[i] += u * (G + E_g[i])
+        transposed = np.swapaxes(weights[i] + lost_weights[i], 0, 1)
+        Λ = matvec(transposed, G)
+        E = matvec(transposed, E_g[i])
+        E += (gamma(width, u) + q) * (Λ + E)
+        if any_lost:
+            E += matvec(np.swapaxes(lost_weights[i], 0, 1), G)
+        couplings = weights[i] * (slopes[i] + E_δ[i])[:, None]
+        coupling_norms[i] = np.maximum(couplings.sum(axis=1).max(axis=0), couplings.sum(axis=0).max(axis=0))
+    G = slopes * magnitudes
+    E_W = E_g[:, :, None] * states[:-1, None] + (G + E_g)[:, :, None] * E_x[:-1, None]
+    E_W += (u + q) * (G[:, :, None] * states[:-1, None] + E_W)
+
+    # Underflow and overflow of partial products.
+    total, peak = _products(coupling_norms)
+    ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
+    floor = 8.0 * depth * width**2 * tiny * total * ends
+    E_W, E_b = E_W + floor, E_g + floor
+    reached = width**2 * peak * ends * _HEADROOM
+    forward = (_matvec_each(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
+    decided = (np.maximum(reached, forward) < arithmetic.largest) & np.isfinite(floor)
+    return Spread(E_x, E_z, E_δ, E_Λ, magnitudes, E_W, E_b, decided)
+
+
+def _matvec_each(matrices: Array, vectors: Array) -> Array:
+    """Return matrix @ vector for each layer and case."""
+    if matrices.shape[1] == 1:
+        return matrices[:, 0] * vectors
+    return np.einsum("lijb,ljb->lib", matrices, vectors)
+
+
+def _local_behaviour(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
+    """Return |h''|, T₂, T₃ and the rate of every layer, and what rounding adds to its value and to its slope."""
+    u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
+    behaviour = np.empty((4, *truth.arguments.shape))
+    value, slope = np.empty_like(truth.arguments), np.empty_like(truth.arguments)
+    for name, layers in layers_by_activation(names).items():
+        z, model = truth.arguments[layers], activation(name)
+        local = model.local(z)
+        for k, quantity in enumerate(local[:4]):
+            behaviour[k, layers] = quantity
+        underflow = tiny * (1.0 + np.abs(z))
+        value[layers] = model.value_rounding * u * local.value_scale + underflow
+        slope[layers] = model.slope_rounding * u * local.slope_scale + underflow
+    return behaviour, value, slope
+
+
+def _through_activation(
+    model: Activation,
+    z: Array,
+    slope: Array,
+    E_z: Array,
+    local: Array,
+    value_rounding: Array,
+    slope_rounding: Array,
+    u: float,
+) -> tuple[Array, Array]:
+    """Return E_x and E_δ behind one activation whose argument lies within E_z of z."""
+    if model.second_max == 0.0:  # linear but for its kinks
+        E_x, E_δ = slope * E_z, slope_rounding
+    else:
+        curvature, second, third, rate = local
+        # Within a spread of 1 / rate the decay still counts; beyond it the global maxima stand.
+        growth = np.where(rate * E_z <= 1.0, np.exp(np.minimum(rate * E_z, 1.0)), np.inf)
+        second, third = np.fmin(model.second_max, second * growth), np.fmin(model.third_max, third * growth)
+        for crease in model.creases:
+            curvature = np.where(np.abs(z - crease) <= E_z, second, curvature)
+        E_x = (slope + 0.5 * second * E_z) * E_z
+        E_δ = (curvature + 0.5 * third * E_z) * E_z + slope_rounding
+    E_x = E_x + value_rounding + model.value_rounding * u * slope * E_z
+    low, high = model.slope_range
+    for kink in model.kinks:
+        near = np.abs(z - kink) <= E_z
+        E_x = np.where(near, np.maximum(E_x, model.lipschitz * E_z + value_rounding), E_x)
+        E_δ = np.where(near, high - low + slope_rounding, E_δ)
+    # No implementation leaves the activation's range by more than its own rounding.
+    E_δ = np.minimum(E_δ, high - low + slope_rounding)
+    return np.minimum(E_x, model.value_range[1] - model.value_range[0] + value_rounding), E_δ
+
+
+def _products(norms: Float64[Array, "depth batch"]) -> tuple[Array, Array]:
+    """Bound the products of couplings that an order of evaluation may form.
+
+    Args:
+        norms: For each layer the larger of the two norms ‖|C|‖₁ and ‖|C|‖_∞.
+
+    Returns:
+        K: A bound on the product of a contiguous run of couplings with any further run beside it.
+        peak: The largest product of one contiguous run (or 1).
+    """
+    running, peak, every = np.ones(norms.shape[1]), np.ones(norms.shape[1]), np.ones(norms.shape[1])
+    for norm in norms:
+        running = np.maximum(1.0, running * norm)
+        peak = np.maximum(peak, running)
+        every = every * np.maximum(1.0, norm)
+    return np.minimum(every, peak**2), peak

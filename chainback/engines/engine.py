@@ -1,0 +1,99 @@
+"""What an engine is: a way to compute the gradients of a batch of chains."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from chainback import programs
+from chainback.activations import ACTIVATIONS
+from chainback.errors import EngineError
+from chainback.programs import Activations
+
+__all__ = ["Compiled", "Engine", "anything_goes"]
+
+Array = Any
+Gradient = Callable[[Array, Array, Activations, Array, Array], tuple[Array, Array]]
+
+
+def anything_goes(depth: int, width: int, batch: int) -> str:
+    """Decline nothing: the limit of an engine whose time and memory grow with the chain alone."""
+    return ""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An engine compiled for one shape of batch: called as an engine is, for any activations."""
+
+    program: Callable[..., tuple[Array, Array]]
+    device: Any
+
+    def __call__(
+        self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array
+    ) -> tuple[Array, Array]:
+        """Return (dweights, dbiases) of the batch, computed, on the device."""
+        arguments = jax.device_put((weights, biases, programs.codes(activations), inputs, targets), self.device)
+        return jax.block_until_ready(self.program(*arguments))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One of chainback's own engines: a name, a formula for one case, and its limit.
+
+    Calling it follows the protocol that engines of the user's own follow:
+    `gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases)` on float32 arrays with a leading
+    batch axis: (batch, depth, width, width), (batch, depth, width), names, (batch, width), (batch, width).
+
+    Attributes:
+        name: In `ENGINES`, commands and reports.
+        gradient: The same for one case, as a pure JAX function; activations are names or codes.
+        limit: (depth, width, batch) to the reason for which the engine cannot take such a batch, or "".
+    """
+
+    name: str
+    gradient: Gradient
+    limit: Callable[[int, int, int], str] = anything_goes
+
+    def __call__(
+        self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array
+    ) -> tuple[Array, Array]:
+        """Return (dweights, dbiases) of a batch, jitted.
+
+        Raises:
+            EngineError: The batch is beyond the engine's limit.
+        """
+        batch, depth, width = np.shape(biases)
+        reason = self.limit(depth, width, batch)
+        if reason:
+            raise EngineError(f"engine {self.name} cannot take this batch: {reason}")
+        return _batched(self.gradient, tuple(ACTIVATIONS))(
+            weights, biases, programs.codes(activations), inputs, targets
+        )
+
+    def compile(self, depth: int, width: int, batch: int, device: Any = None) -> Compiled:
+        """Compile the engine for batches of one shape, on a device (default: JAX's first)."""
+        device = device or jax.devices()[0]
+        sharding = jax.sharding.SingleDeviceSharding(device)
+
+        def shape(*dimensions: int, dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(dimensions, dtype, sharding=sharding)
+
+        arguments = (
+            shape(batch, depth, width, width),
+            shape(batch, depth, width),
+            shape(depth, dtype=np.int32),
+            shape(batch, width),
+            shape(batch, width),
+        )
+        return Compiled(_batched(self.gradient, tuple(ACTIVATIONS)).lower(*arguments).compile(), device)
+
+
+@functools.cache
+def _batched(gradient: Gradient, known: tuple[str, ...]) -> Any:
+    """Return the jitted, batched form; `known` keys the cache, since registering an activation adds a code."""
+    return jax.jit(jax.vmap(gradient, in_axes=(0, 0, None, 0, 0)))

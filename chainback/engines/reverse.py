@@ -1,0 +1,29 @@
+"""Reverse-mode AD: back substitution on (I − L)ᵀ λ = e_N ⊗ r, whatever the number of parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from chainback.engines.engine import Engine, Gradient
+from chainback.engines.limits import few_layers
+from chainback.programs import Activations, Program, loss, rematerialised, scanned, unrolled
+
+__all__ = ["REVERSE"]
+
+Array = Any
+
+
+def _reverse(program: Program) -> Gradient:
+    def gradient(weights: Array, biases: Array, activations: Activations, x: Array, y: Array) -> tuple[Array, Array]:
+        return jax.grad(lambda w, b: loss(program(w, b, activations, x), y), argnums=(0, 1))(weights, biases)
+
+    return gradient
+
+
+REVERSE = (
+    Engine("reverse-unrolled", _reverse(unrolled), few_layers),
+    Engine("reverse-scan", _reverse(scanned)),
+    Engine("reverse-remat", _reverse(rematerialised)),
+)

@@ -1,0 +1,212 @@
+"""The one place where accepted, rejected or undecided is decided.
+
+A component is accepted when **|got − reference| <= bound is true**; NaN then fails by construction. A case is accepted when
+all of its components are; it is undecided, whatever the answer, when its envelope is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Shaped
+
+from chainback.bounds import Envelope, components_of, envelope
+from chainback.case import Case, Chain
+from chainback.rounding import FLOAT32, Arithmetic
+
+__all__ = ["Component", "Judgement", "Verdict", "component_at", "exit_code", "judge", "overall"]
+
+Array = np.ndarray
+
+
+class Verdict(str, Enum):
+    """The outcome of a judgement; `NOT_RUN` is the outcome of an engine that declined, with its reason."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNDECIDED = "undecided"
+    NOT_RUN = "not run"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def overall(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the verdict on a whole: only proof accepts.
+
+    One rejection rejects; else one part that could not be decided leaves the whole undecided; parts that were not run
+    count for nothing, and if nothing else is there the whole is undecided.
+    """
+    seen = set(verdicts) - {Verdict.NOT_RUN}
+    if Verdict.REJECTED in seen:
+        return Verdict.REJECTED
+    return Verdict.ACCEPTED if seen == {Verdict.ACCEPTED} else Verdict.UNDECIDED
+
+
+def exit_code(verdict: Verdict) -> int:
+    """Return the exit code of a command that ended in this verdict: 0 accepted, 1 rejected, 3 nothing decided."""
+    return {Verdict.ACCEPTED: 0, Verdict.REJECTED: 1}.get(verdict, 3)
+
+
+@dataclass(frozen=True)
+class Component:
+    """One component of one case's gradient, as judged.
+
+    Attributes:
+        row: The case's place in its batch.
+        name: Such as `dW_3[0,1]` or `db_3[0]`: layers count from 1, as in the mathematics; indices from 0.
+        got: What the engine answered.
+        expected: The float64 truth.
+        bound: The largest |got − expected| that would have been accepted.
+    """
+
+    row: int
+    name: str
+    got: float
+    expected: float
+    bound: float
+
+    @property
+    def margin(self) -> float:
+        """|got − expected| / bound; accepted up to 1."""
+        return abs(self.got - self.expected) / self.bound
+
+    def __str__(self) -> str:
+        return f"{self.name}: got {self.got:.9g}, expected {self.expected:.9g} ± {self.bound:.2g}"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The judgement of one engine's answer on a case or a batch.
+
+    Attributes:
+        envelope: Truth and bound.
+        malformed: Why the answer as a whole is none (a wrong shape, a wrong dtype, nothing); empty if it is one. The
+            arrays below are empty then.
+        got: The answer, in the component order of `Envelope`.
+        error: |got − reference|; not finite where the answer is not.
+        accepted_components: Where error <= bound is true.
+    """
+
+    envelope: Envelope
+    malformed: str
+    got: Float32[Array, "batch components"]
+    error: Float64[Array, "batch components"]
+    accepted_components: Bool[Array, "batch components"]
+
+    @property
+    def accepted_cases(self) -> Bool[Array, " batch"]:
+        """Decided, and right in every component."""
+        decided = self.envelope.decided
+        return decided & False if self.malformed else decided & self.accepted_components.all(axis=1)
+
+    @property
+    def rejected_cases(self) -> Bool[Array, " batch"]:
+        """Decided, and not accepted; every case when the answer is malformed."""
+        decided = self.envelope.decided
+        return decided | True if self.malformed else decided & ~self.accepted_components.all(axis=1)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on all cases: rejected if one is, accepted if at least one is and the others are undecided."""
+        if self.rejected_cases.any():
+            return Verdict.REJECTED
+        return Verdict.ACCEPTED if self.accepted_cases.any() else Verdict.UNDECIDED
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the verdict is accepted."""
+        return self.verdict is Verdict.ACCEPTED
+
+    def worst(self) -> Component | None:
+        """Return the decided component with the largest margin (NaN counts as largest), or None if there is none."""
+        if self.malformed or not self.envelope.decided.any():
+            return None
+        with np.errstate(all="ignore"):
+            margin = self.error / self.envelope.bound
+        margin[~self.envelope.decided] = -1.0
+        margin[np.isnan(margin)] = np.inf
+        row, place = np.unravel_index(int(np.argmax(margin)), margin.shape)
+        return component_at(self.envelope, self.got, int(row), int(place))
+
+
+def component_at(envelope: Envelope, got: Array, row: int, place: int) -> Component:
+    """Return one component by its place in the row of components."""
+    depth, width = envelope.truth.biases.shape[:2]
+    weights = depth * width**2
+    if place < weights:
+        layer, index = divmod(place, width**2)
+        name = "dW_{}[{},{}]".format(layer + 1, *divmod(index, width))
+    else:
+        layer, index = divmod(place - weights, width)
+        name = f"db_{layer + 1}[{index}]"
+    return Component(
+        row, name, float(got[row, place]), float(envelope.reference[row, place]), float(envelope.bound[row, place])
+    )
+
+
+def judge(
+    case: Case,
+    gradients: Any,
+    *,
+    arithmetic: Arithmetic = FLOAT32,
+    within: Envelope | None = None,
+) -> Judgement:
+    """Judge one engine's gradients of ½‖y − ŷ‖² on a case, or batch of cases, without running any engine.
+
+    Args:
+        case: What was asked. Its numbers are taken as exact.
+        gradients: What came back: a `Chain` of gradients, or a pair (dweights, dbiases), shaped and typed as the case's
+            weights and biases; anything that `numpy.asarray` takes.
+        arithmetic: The arithmetic the engine was run under.
+        within: The case's envelope, if it is known already.
+
+    Returns:
+        The judgement. An answer that is malformed is rejected, with the reason; nothing is raised for it.
+
+    Raises:
+        UsageError: The case itself cannot be used.
+    """
+    batch = case.as_batch()
+    bounds = envelope(batch, arithmetic) if within is None else within
+    answer, malformed = _read_answer(case, gradients)
+    if answer is None:
+        nothing = np.empty((0, 0))
+        return Judgement(bounds, malformed, nothing.astype(np.float32), nothing, nothing.astype(bool))
+    with np.errstate(invalid="ignore"):
+        error = np.subtract(answer, bounds.reference, dtype=np.float64)
+        np.abs(error, out=error)
+        return Judgement(bounds, "", answer, error, error <= bounds.bound)
+
+
+def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch components"] | None, str]:
+    """Return the answer as rows of components, or None and what is wrong with it."""
+    if gradients is None:
+        return None, "it returned nothing, expected (dweights, dbiases)"
+    if isinstance(gradients, Chain):
+        gradients = (gradients.weights, gradients.biases)
+    if not isinstance(gradients, tuple | list) or len(gradients) != 2:
+        length = f" of length {len(gradients)}" if isinstance(gradients, tuple | list) else ""
+        return None, f"it returned a {type(gradients).__name__}{length}, expected the pair (dweights, dbiases)"
+    parts = []
+    for name, value, asked in zip(
+        ("dweights", "dbiases"), gradients, (case.chain.weights, case.chain.biases), strict=True
+    ):
+        try:
+            array = np.asarray(value)
+        except Exception as error:  # whatever an engine's own array type may raise
+            return None, f"its {name} cannot be read as an array ({type(error).__name__}: {_first_line(error)})"
+        if array.dtype != asked.dtype:
+            return None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}"
+        if array.shape != tuple(asked.shape):
+            return None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}"
+        parts.append(array if case.chain.is_batch else array[None])
+    return components_of(*parts), ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200]
