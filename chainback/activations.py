@@ -217,7 +217,7 @@ ACTIVATIONS: dict[str, Activation] = {
             1.0,
             (0.0, 1.0),
             (-1.0, math.inf),
-            4.0,
+            10.0,
             4.0,
             creases=(0.0,),
         ),

@@ -16,8 +16,9 @@ with the suprema over |ξ − z| <= E_z. And back, from Λ = |r| on, the magnitu
     |x| : G |x|ᵀ                               E_W = E_g |x|ᵀ + (G + E_g) E_xᵀ + rounding        bound of dW
     Λ   ← |W|ᵀ G                               E_Λ ← |W|ᵀ E_g + (γ_n + q)|W|ᵀ (G + E_g)
 
-Underflow in the backward pass can strike any partial product, and is then multiplied by what lies on either side of it:
-8 N n² η K is added to every bound, where K bounds every such product. Overflow in *some* order is legitimate when a
+Underflow in the backward pass can strike any partial product, and is then multiplied by what lies on either side of it,
+and by up to 1 + |z| inside the rule of a curved activation (SiLU's slope is s + z s'): 8 N n² η K (1 + max|z|) is added to
+every bound, where K bounds every such product. Overflow in *some* order is legitimate when a
 contiguous product of couplings nears the largest float: such a case is undecided.
 """
 
@@ -48,8 +49,8 @@ class Spread:
     """How far each intermediate quantity of a case may lie from the truth, batch last, in the quantity's own unit.
 
     Attributes:
-        states: E_x of x_0 … x_N.
         arguments: E_z.
+        states: E_x of x_0 … x_N.
         slopes: E_δ.
         adjoints: E_Λ of λ_1 … λ_N.
         adjoint_magnitudes: Λ, the adjoint without cancellation.
@@ -58,8 +59,8 @@ class Spread:
         decided: Whether nothing can overflow, whatever the order.
     """
 
-    states: Float64[Array, "depth+1 width batch"]
     arguments: Float64[Array, "depth width batch"]
+    states: Float64[Array, "depth+1 width batch"]
     slopes: Float64[Array, "depth width batch"]
     adjoints: Float64[Array, "depth width batch"]
     adjoint_magnitudes: Float64[Array, "depth width batch"]
@@ -171,12 +172,14 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     # Underflow and overflow of partial products.
     total, peak = _products(coupling_norms)
     ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
-    floor = 8.0 * depth * width**2 * tiny * total * ends
+    curved = [i for i, model in enumerate(models) if model.second_max > 0.0]
+    rule = 1.0 + np.abs(truth.arguments[curved]).max(axis=(0, 1), initial=0.0)
+    floor = 8.0 * depth * width**2 * tiny * total * ends * rule
     E_W, E_b = E_W + floor, E_g + floor
     reached = width**2 * peak * ends * _HEADROOM
     forward = (_matvec_each(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
     decided = (np.maximum(reached, forward) < arithmetic.largest) & np.isfinite(floor)
-    return Spread(E_x, E_z, E_δ, E_Λ, magnitudes, E_W, E_b, decided)
+    return Spread(E_z, E_x, E_δ, E_Λ, magnitudes, E_W, E_b, decided)
 
 
 def _matvec_each(matrices: Array, vectors: Array) -> Array:

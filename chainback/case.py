@@ -132,7 +132,7 @@ class Case:
     ids: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        shape = tuple(self.chain.biases.shape[:-2]) + (self.chain.width,)
+        shape = (*self.chain.biases.shape[:-2], self.chain.width)
         _require_finite("weights", self.chain.weights)
         _require_finite("biases", self.chain.biases)
         for name in ("inputs", "targets"):

@@ -63,9 +63,7 @@ class CaseId(NamedTuple):
 
     def __str__(self) -> str:
         rows = "" if self.rows is None else f"/{self.rows}"
-        return (
-            f"{self.ensemble}@{self.version}:{self.seed}:{self.depth}x{self.width}:{self.batch}:{self.row}{rows}"
-        )
+        return f"{self.ensemble}@{self.version}:{self.seed}:{self.depth}x{self.width}:{self.batch}:{self.row}{rows}"
 
 
 @dataclass(frozen=True)
@@ -281,7 +279,21 @@ def _huge(source: Source, depth: int, width: int) -> Case:
 def _special(source: Source, depth: int, width: int) -> Case:
     """The values that code treats specially: ±0, ±1, one ulp beside 1, powers of two, the smallest normal number."""
     ulp = 2.0**-23
-    values = (0.0, -0.0, 1.0, -1.0, 1.0 + ulp, 1.0 - ulp / 2, -1.0 - ulp, 2.0, -0.5, 2.0**-12, -(2.0**12), 3.0, 2.0**-126)
+    values = (
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        1.0 + ulp,
+        1.0 - ulp / 2,
+        -1.0 - ulp,
+        2.0,
+        -0.5,
+        2.0**-12,
+        -(2.0**12),
+        3.0,
+        2.0**-126,
+    )
     return _case(
         source.choice(values, depth, width, width),
         source.choice(values, depth, width),

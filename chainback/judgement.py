@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,13 @@ __all__ = ["Component", "Judgement", "Verdict", "component_at", "exit_code", "ju
 Array = np.ndarray
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """The outcome of a judgement; `NOT_RUN` is the outcome of an engine that declined, with its reason."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     UNDECIDED = "undecided"
     NOT_RUN = "not run"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:

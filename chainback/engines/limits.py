@@ -32,7 +32,9 @@ def few_tangents(depth: int, width: int, batch: int) -> str:
     tangents = depth * (width**2 + width)
     memory, work = 16.0 * batch * tangents * width, float(batch) * tangents * depth * width**2
     if memory > _MEMORY:
-        return f"forward mode would carry {tangents} tangents a case, {_gigabytes(memory)} (limit {_gigabytes(_MEMORY)})"
+        return (
+            f"forward mode would carry {tangents} tangents a case, {_gigabytes(memory)} (limit {_gigabytes(_MEMORY)})"
+        )
     if work > _WORK:
         return f"forward mode would take {work:.1e} operations, {tangents} tangents a case (limit {_WORK:.1e})"
     return ""

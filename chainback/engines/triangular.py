@@ -169,9 +169,7 @@ def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobi
     Source: Edelman, Akyürek and Wang (2023); Griewank and Walther, *Evaluating Derivatives* (2008), section 2.2.
     """
     case = Case(chain, x, x)
-    return linearise(
-        jnp.asarray(chain.weights), jnp.asarray(chain.biases), chain.activations, jnp.asarray(case.inputs)
-    )
+    return linearise(jnp.asarray(chain.weights), jnp.asarray(chain.biases), chain.activations, jnp.asarray(case.inputs))
 
 
 def _triangular(solver: Solver) -> Gradient:

@@ -1,0 +1,87 @@
+"""chainback: are the gradients that this JAX, on this device, computes right?
+
+Each gradient of a chain x_i = h_i(W_i x_{i−1} + b_i) is computed by forward-mode AD, by reverse-mode AD and by solving
+(I − L) dx = D dp; every component is judged against a float64 truth, within a bound derived for that component.
+
+The public names load what they need when they are first used: importing chainback does not import JAX.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chainback import strategies
+    from chainback.activations import Activation, register
+    from chainback.campaign import verify
+    from chainback.case import Case, Chain
+    from chainback.engines import ENGINES, gradient
+    from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
+    from chainback.ensembles import ENSEMBLES, draw, rebuild
+    from chainback.errors import ChainbackError, EngineError, UsageError
+    from chainback.judgement import Judgement, Verdict, judge
+    from chainback.programs import states
+    from chainback.report import Report
+    from chainback.reproduction import replay
+
+_HOMES = {
+    "Activation": "activations",
+    "Case": "case",
+    "Chain": "case",
+    "ChainbackError": "errors",
+    "ENGINES": "engines",
+    "ENSEMBLES": "ensembles",
+    "EngineError": "errors",
+    "ExtendedJacobian": "engines.triangular",
+    "Judgement": "judgement",
+    "Report": "report",
+    "UsageError": "errors",
+    "Verdict": "judgement",
+    "draw": "ensembles",
+    "extended_jacobian": "engines.triangular",
+    "gradient": "engines",
+    "judge": "judgement",
+    "rebuild": "ensembles",
+    "register": "activations",
+    "replay": "reproduction",
+    "states": "programs",
+    "strategies": "strategies",
+    "verify": "campaign",
+}
+
+__all__ = [
+    "ENGINES",
+    "ENSEMBLES",
+    "Activation",
+    "Case",
+    "Chain",
+    "ChainbackError",
+    "EngineError",
+    "ExtendedJacobian",
+    "Judgement",
+    "Report",
+    "UsageError",
+    "Verdict",
+    "draw",
+    "extended_jacobian",
+    "gradient",
+    "judge",
+    "rebuild",
+    "register",
+    "replay",
+    "states",
+    "strategies",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    return module if name == _HOMES[name] else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

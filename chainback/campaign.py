@@ -1,0 +1,424 @@
+"""The campaign: engines × ensembles, in batches, streamed past the judge into records.
+
+While the engines run on one batch, NumPy draws the next and works out its truth and bound in a second thread.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from chainback.bounds import Envelope, envelope
+from chainback.case import Case
+from chainback.engines import ENGINES, Engine
+from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
+from chainback.environment import environment
+from chainback.errors import EngineError, UsageError
+from chainback.judgement import judge
+from chainback.plan import Batch, plan, sample_shape
+from chainback.report import SCHEMA, Report, writable_folder
+from chainback.rounding import ARITHMETICS, Arithmetic
+from chainback.sweep import sweep
+from chainback.tally import Pair, Rejection, RowKey, Tally, Yardstick
+
+__all__ = ["Progress", "answer", "device_of", "engines_named", "load_engine", "verify"]
+
+Array = Any
+Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
+#: Told (cases done, cases in all, what is being done).
+Progress = Callable[[int, int, str], None]
+
+
+def load_engine(path: str) -> tuple[str, Protocol]:
+    """Import an engine of the user's own.
+
+    Args:
+        path: `package.module:name`.
+
+    Returns:
+        The path and the callable.
+
+    Raises:
+        UsageError: There is no such thing, or it cannot be called.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise UsageError(f"engine {path!r} cannot be loaded: name it as package.module:name")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except AttributeError:
+        raise UsageError(f"engine {path!r} cannot be loaded: module {module} has no {name!r}") from None
+    except Exception as error:  # whatever importing a stranger's module may raise
+        raise UsageError(f"engine {path!r} cannot be loaded: {type(error).__name__}: {_sentence(error)}") from None
+    if not callable(found):
+        raise UsageError(f"engine {path!r} cannot be used: it is a {type(found).__name__}, not a callable")
+    return path, found
+
+
+def engines_named(engines: str | Iterable[str | Protocol]) -> dict[str, Protocol]:
+    """Return the engines that are asked for, by name.
+
+    Args:
+        engines: "all", "none", or an iterable of names of `ENGINES`, paths `package.module:name`, and callables.
+
+    Raises:
+        UsageError: One is unknown or cannot be loaded.
+    """
+    if engines == "all":
+        return dict(ENGINES)
+    if engines == "none":
+        return {}
+    chosen: dict[str, Protocol] = {}
+    for item in [engines] if isinstance(engines, str) else engines:
+        if isinstance(item, str) and ":" in item:
+            name, found = load_engine(item)
+            chosen[name] = found
+        elif isinstance(item, str):
+            if item not in ENGINES:
+                raise UsageError(
+                    f"engine {item!r} is not known: use all, none, package.module:name, or of {', '.join(ENGINES)}"
+                )
+            chosen[item] = ENGINES[item]
+        elif isinstance(item, Engine):
+            chosen[item.name] = item
+        elif callable(item):
+            chosen[f"{item.__module__}:{getattr(item, '__qualname__', type(item).__qualname__)}"] = item
+        else:
+            raise UsageError(f"`engines` must hold names and callables, got {item!r:.60}")
+    return chosen
+
+
+def device_of(platform: str | None) -> Any:
+    """Return JAX's first device on a platform (default: JAX's own choice).
+
+    Raises:
+        UsageError: JAX sees none.
+    """
+    try:
+        return jax.devices(platform)[0]
+    except RuntimeError:
+        seen = ", ".join(sorted({d.platform for d in jax.devices()}))
+        raise UsageError(f"platform {platform!r} is not there: JAX sees {seen} here") from None
+
+
+def arithmetic_of(device: Any) -> Arithmetic:
+    """Return the arithmetic that JAX's matmul precision setting means on a device.
+
+    A CPU multiplies float32 matrices in float32. A GPU may take TF32 unless told otherwise.
+    """
+    setting = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
+    full = ("highest", "float32", "F32_F32_F32", "BF16_BF16_F32_X9")
+    if device.platform == "cpu" or setting in full:
+        return ARITHMETICS["float32"]
+    return ARITHMETICS["bfloat16" if "bf" in str(setting).lower() and "x" not in str(setting).lower() else "tf32"]
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join((str(error).splitlines() or [""])[0].split())[:240]
+
+
+def answer(engine: Protocol, case: Case) -> Any:
+    """Call an engine on a batch, under the protocol, with inputs that it cannot change.
+
+    Raises:
+        EngineError: It raised; the message says what.
+    """
+    arrays = [np.array(a) for a in (case.chain.weights, case.chain.biases, case.inputs, case.targets)]
+    for array in arrays:
+        array.flags.writeable = False
+    weights, biases, inputs, targets = arrays
+    try:
+        return engine(weights, biases, case.chain.activations, inputs, targets)
+    except Exception as error:  # an engine of the user's own may raise anything: that is its answer
+        raise EngineError(f"it raised {type(error).__name__}: {_sentence(error)}") from error
+
+
+@dataclass
+class _Drawn:
+    batch: Batch
+    case: Case
+    envelope: Envelope
+    yardstick: Yardstick
+
+
+@dataclass
+class _Run:
+    """The state of one campaign."""
+
+    engines: dict[str, Protocol]
+    seed: int
+    device: Any
+    arithmetic: Arithmetic
+    tallies: dict[RowKey, Tally] = field(default_factory=dict)
+    pairs: dict[tuple[str, ...], Pair] = field(default_factory=dict)
+    activations: list[dict[str, Any]] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    programs: dict[tuple[str, int, int, int], Future[tuple[Protocol, float]]] = field(default_factory=dict)
+
+    def tally(self, engine: str, execution: str, ensemble: str, depth: int, width: int) -> Tally:
+        key = RowKey(engine, execution, ensemble, depth, width)
+        return self.tallies.setdefault(key, Tally(key))
+
+    def note(self, rejection: Rejection | None) -> None:
+        if rejection is not None:
+            self.rejections.append(rejection)
+
+    def compile_all(self, batches: Sequence[Batch], pool: ThreadPoolExecutor) -> None:
+        """Start to compile our own engines for every shape of the run, in the order in which they are needed."""
+        for shape in dict.fromkeys((b.depth, b.width, b.rows) for b in batches):
+            for name, engine in self.engines.items():
+                if isinstance(engine, Engine) and not engine.limit(*shape):
+                    self.programs[name, *shape] = pool.submit(_compiled, engine, *shape, self.device)
+
+    def draw(self, batch: Batch) -> _Drawn:
+        case = draw(
+            batch.ensemble, seed=self.seed, depth=batch.depth, width=batch.width, batch=batch.number, rows=batch.rows
+        )
+        bounds = envelope(case, self.arithmetic)
+        return _Drawn(batch, case, bounds, Yardstick(bounds, batch.judged))
+
+    def verify_batch(self, drawn: _Drawn) -> None:
+        """Run every engine on one batch, judge each against the truth, and each pair against each other."""
+        batch, ids = drawn.batch, drawn.case.ids
+        answers: dict[str, Array] = {}
+        for name, engine in self.engines.items():
+            tally = self.tally(name, "batched", batch.ensemble, batch.depth, batch.width)
+            shape = (batch.depth, batch.width, batch.rows)
+            if isinstance(engine, Engine) and (reason := engine.limit(*shape)):
+                tally.note = reason
+                continue
+            try:
+                program = self._program(name, engine, shape, tally)
+                start = time.perf_counter()
+                gradients = answer(program, drawn.case)
+                tally.run_s += time.perf_counter() - start
+            except EngineError as error:
+                self.note(tally.fail(batch.judged, ids[0], str(error)))
+                continue
+            judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
+            self.note(tally.add(judgement, ids, drawn.yardstick))
+            if not judgement.malformed:
+                answers[name] = drawn.yardstick.select(judgement.got)
+        self._compare(drawn, answers)
+
+    def _program(self, name: str, engine: Protocol, shape: tuple[int, int, int], tally: Tally) -> Protocol:
+        if not isinstance(engine, Engine):
+            return engine
+        future = self.programs[name, *shape]
+        try:
+            program, seconds = future.result()
+        except Exception as error:  # a compiler's failure is the engine's
+            raise EngineError(f"it did not compile: {type(error).__name__}: {_sentence(error)}") from error
+        if seconds:
+            tally.compile_s += seconds
+            done: Future[tuple[Protocol, float]] = Future()
+            done.set_result((program, 0.0))
+            self.programs[name, *shape] = done
+        return program
+
+    def _compare(self, drawn: _Drawn, answers: dict[str, Array]) -> None:
+        per_two_bounds = (0.5 * drawn.yardstick.per_bound).astype(np.float32)
+        batch = drawn.batch
+        for a, b in combinations(answers, 2):
+            key = (a, b, batch.ensemble, batch.depth, batch.width)
+            pair = self.pairs.setdefault(tuple(map(str, key)), Pair(*key))
+            pair.add(answers[a], answers[b], per_two_bounds)
+
+    def verify_sample(self, name: str, widths: Sequence[int] | None, execution: str) -> None:
+        """Run our own engines on one case of a family, without batch: jitted ("single"), or op by op ("eager")."""
+        depth, width = sample_shape(ensemble(name), self.seed, widths)
+        drawn = self.draw(Batch(name, depth, width, 0, 1, 1))
+        for label, engine in self.engines.items():
+            if not isinstance(engine, Engine):
+                continue
+            tally = self.tally(label, execution, name, depth, width)
+            start = time.perf_counter()
+            try:
+                gradients = answer(partial(_one, engine, execution, self.device), drawn.case)
+            except EngineError as error:
+                self.note(tally.fail(1, drawn.case.ids[0], str(error)))
+                continue
+            tally.run_s += time.perf_counter() - start
+            judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
+            self.note(tally.add(judgement, drawn.case.ids, drawn.yardstick))
+
+
+def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, str]]:
+    """Return two families to run jitted one by one and two to run un-jitted; other seeds take others."""
+    turned = [families[(place + 2 * seed) % len(families)] for place in range(min(4, len(families)))]
+    if len(turned) == 1:
+        return [(turned[0], "single"), (turned[0], "eager")]
+    return [(family, "single" if place % 2 else "eager") for place, family in enumerate(turned)]
+
+
+def _compiled(engine: Engine, depth: int, width: int, rows: int, device: Any) -> tuple[Protocol, float]:
+    start = time.perf_counter()
+    program = engine.compile(depth, width, rows, device)
+    return program, time.perf_counter() - start
+
+
+def _one(
+    engine: Engine,
+    execution: str,
+    device: Any,
+    weights: Array,
+    biases: Array,
+    names: tuple[str, ...],
+    x: Array,
+    y: Array,
+) -> tuple[Array, Array]:
+    """Run an engine on a batch of one, without its batch axis, with the activations resolved while tracing."""
+    arguments = jax.device_put((weights[0], biases[0], x[0], y[0]), device)
+
+    def gradient(weights: Array, biases: Array, x: Array, y: Array) -> tuple[Array, Array]:
+        return engine.gradient(weights, biases, names, x, y)
+
+    if execution == "single":
+        gradients = jax.jit(gradient)(*arguments)
+    else:
+        with jax.disable_jit(), jax.default_device(device):
+            gradients = gradient(*arguments)
+    return tuple(np.asarray(part)[None] for part in gradients)  # type: ignore[return-value]
+
+
+def verify(
+    *,
+    engines: str | Iterable[str | Protocol] = "all",
+    ensembles: str | Iterable[str] = "all",
+    cases: int = 20_000,
+    seed: int = 0,
+    depths: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None,
+    platform: str | None = None,
+    activations: bool = True,
+    samples: bool = True,
+    output: str | os.PathLike[str] | None = None,
+    junit: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Report:
+    """Draw random chains, compute their gradients by every engine, and judge every component.
+
+    Args:
+        engines: "all", "none", or an iterable of names of `ENGINES`, paths `package.module:name`, and callables that follow
+            the protocol of `Engine`.
+        ensembles: "all", or an iterable of names of `ENSEMBLES`.
+        cases: How many chains each engine is given.
+        seed: Decides which.
+        depths: Depths to use instead of each family's own. More than four are sampled.
+        widths: Widths to use instead of each family's own.
+        platform: "cpu", "gpu", …; default: JAX's own choice.
+        activations: Whether to sweep every activation alone, too.
+        samples: Whether to run a few cases one by one as well, jitted and un-jitted.
+        output: Folder to write the report to; found to be writable before the run starts.
+        junit: File to write a JUnit report to, likewise.
+        progress: Called as the run goes on.
+        clock: Tells the time that the report states.
+
+    Returns:
+        The report. After KeyboardInterrupt it holds what was finished, and is marked incomplete.
+
+    Raises:
+        UsageError: An argument cannot be used.
+    """
+    chosen = engines_named(engines)
+    if not chosen:
+        raise UsageError("no engine to run: name one with `engines`, or add your own")
+    names = list(ENSEMBLES) if ensembles == "all" else [ensembles] if isinstance(ensembles, str) else list(ensembles)
+    families = [ensemble(name) for name in dict.fromkeys(names)]
+    batches = plan(families, cases=cases, seed=seed, depths=depths, widths=widths)
+    device = device_of(platform)
+    run = _Run(chosen, seed, device, arithmetic_of(device))
+    for folder in (output, None if junit is None else Path(junit).parent):
+        if folder is not None:
+            writable_folder(folder)
+    ours = any(isinstance(engine, Engine) for engine in chosen.values())
+    start, begun = time.perf_counter(), clock()
+    tell = progress or (lambda done, total, what: None)
+    stopped = ""
+    compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+    try:
+        with jax.default_device(device):
+            run.compile_all(batches, compilers)
+            tell(0, cases, "compiling")
+            done = 0
+            upcoming = drawers.submit(run.draw, batches[0])
+            for place, batch in enumerate(batches):
+                drawn = upcoming.result()
+                if place + 1 < len(batches):
+                    upcoming = drawers.submit(run.draw, batches[place + 1])
+                tell(done, cases, f"{batch.ensemble} {batch.depth}x{batch.width}")
+                run.verify_batch(drawn)
+                done += batch.judged
+            if ours and samples:
+                for family, execution in _sampled(families, seed):
+                    tell(done, cases, f"one by one: {family.name}")
+                    run.verify_sample(family.name, widths, execution)
+            if ours and activations:
+                tell(done, cases, "activations")
+                run.activations.extend(sweep(run.arithmetic, device))
+            tell(done, cases, "done")
+    except KeyboardInterrupt:
+        stopped = f"interrupted after {sum(t.cases for t in run.tallies.values())} answers"
+    finally:
+        for pool in (compilers, drawers):
+            pool.shutdown(wait=False, cancel_futures=True)
+    report = _report(run, begun, time.perf_counter() - start, stopped, cases)
+    if output is not None:
+        report.write(output)
+    if junit is not None:
+        report.write_junit(junit)
+    return report
+
+
+def _report(run: _Run, begun: datetime, elapsed: float, stopped: str, cases: int) -> Report:
+    facts = environment(begun)
+    identity = {
+        "schema": SCHEMA,
+        "jax": facts["packages"].get("jax", ""),
+        "jaxlib": facts["packages"].get("jaxlib", ""),
+        "platform": run.device.platform,
+        "device_kind": run.device.device_kind,
+        "dtype": "float32",
+        "matmul_precision": run.arithmetic.name,
+    }
+    facts |= identity | {
+        "seed": run.seed,
+        "cases": cases,
+        "engines": list(run.engines),
+        "ensembles": {name: family.version for name, family in ENSEMBLES.items()},
+        "complete": not stopped,
+        "elapsed_s": round(elapsed, 3),
+    }
+    if stopped:
+        facts["stopped"] = stopped
+
+    def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+        return pd.DataFrame([identity | row for row in rows])
+
+    order = {name: place for place, name in enumerate(run.engines)}
+    executions = {"batched": 0, "single": 1, "eager": 2}
+    tallies = sorted(
+        run.tallies.values(),
+        key=lambda t: (order[t.key.engine], executions[t.key.execution], t.key.ensemble, t.key.width, t.key.depth),
+    )
+    return Report(
+        frame(t.row() for t in tallies),
+        frame(p.row() for p in run.pairs.values()),
+        frame(run.activations),
+        facts,
+        tuple(run.rejections),
+    )

@@ -1,0 +1,211 @@
+"""The commands. Each is a public function of the same name, its options parsed and its outcome made an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import chainback
+from chainback.errors import ChainbackError, UsageError
+
+__all__ = ["main"]
+
+
+class _Whole(click.ParamType):
+    """A whole number, also written 1e6 or 1_000_000."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = float(value)
+            if number != int(number):
+                raise ValueError
+            return int(value) if str(value).strip().lstrip("-").isdigit() else int(number)
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no whole number", param, ctx)
+
+
+class _Numbers(click.ParamType):
+    """Whole numbers as 1,2,4 or 1-24, or both."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        numbers: list[int] = []
+        try:
+            for part in str(value).split(","):
+                first, dash, last = part.strip().partition("-")
+                low = _Whole().convert(first, param, ctx)
+                high = _Whole().convert(last, param, ctx) if dash else low
+                if high < low or high - low > 10_000:
+                    raise ValueError
+                numbers.extend(range(low, high + 1))
+        except ValueError:
+            self.fail(f"{value!r} are no numbers: write them as 1,2,4 or 1-24", param, ctx)
+        return tuple(numbers)
+
+
+class _Names(click.ParamType):
+    """Names, separated by commas."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or value in ("all", "none"):
+            return value
+        names = tuple(name.strip() for name in value.split(",") if name.strip())
+        if not names:
+            self.fail("name at least one, or say all or none", param, ctx)
+        return names
+
+
+_ENGINES = [
+    click.option(
+        "--engines", type=_Names(), default="all", show_default=True, help="Built-in engines: names, all or none."
+    ),
+    click.option(
+        "--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own; may be given repeatedly."
+    ),
+    click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]"),
+]
+
+
+def _with_engines(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_ENGINES):
+        command = option(command)
+    return command
+
+
+def _engines(engines: Any, own: tuple[str, ...]) -> Any:
+    if not own:
+        return engines
+    named = tuple(chainback.ENGINES) if engines == "all" else () if engines == "none" else tuple(engines)
+    return (*named, *own)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="chainback")
+def cli() -> None:
+    """Are the gradients that this JAX, on this device, computes right?
+
+    Exit codes: 0 accepted, 1 rejected, 2 bad usage, 3 nothing could be decided.
+    """
+
+
+@cli.command()
+@click.option("--cases", type=_Whole(), default=20_000, show_default=True, help="Chains in all; 1e6 is understood.")
+@click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
+@click.option("--depths", type=_Numbers(), help="Depths, as 1,8 or 1-24.  [default: each ensemble's own]")
+@click.option("--widths", type=_Numbers(), help="Widths, likewise.  [default: each ensemble's own]")
+@click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
+@_with_engines
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-report"),
+    show_default=True,
+    help="Folder for the CSV files.",
+)
+@click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
+@click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
+def verify(
+    cases: int,
+    seed: int,
+    depths: tuple[int, ...] | None,
+    widths: tuple[int, ...] | None,
+    ensembles: Any,
+    engines: Any,
+    own: tuple[str, ...],
+    platform: str | None,
+    output: Path,
+    junit: Path | None,
+    quiet: bool,
+) -> int:
+    """Draw random chains, compute their gradients by every engine, judge every component."""
+    with _progress(quiet) as tell:
+        report = chainback.verify(
+            engines=_engines(engines, own),
+            ensembles=ensembles,
+            cases=cases,
+            seed=seed,
+            depths=depths,
+            widths=widths,
+            platform=platform,
+            output=output,
+            junit=junit,
+            progress=tell,
+        )
+    report.print(Console(), brief=quiet)
+    if report.rejections:
+        again = "".join(f" --engine {name}" for name in own)
+        again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
+        click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
+    if not quiet:
+        click.echo(f"Wrote {output}/tolerance.csv, agreement.csv, activations.csv and environment.json.")
+    return report.exit_code
+
+
+@cli.command()
+@click.argument("case_id")
+@_with_engines
+def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | None) -> int:
+    """Run one case again: layer by layer, shrunk to the smallest chain that fails, with a reproducer."""
+    again = chainback.replay(case_id, engines=_engines(engines, own), platform=platform)
+    again.print(Console())
+    return again.exit_code
+
+
+class _progress:  # noqa: N801 -- used as a function
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> Callable[[int, int, str], None]:
+        self._bar.start()
+        return lambda done, total, what: self._bar.update(self._task, completed=done, total=total, description=what)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+def main() -> None:
+    """Run the command line and exit with the outcome's code."""
+    # An engine named package.module:name is looked for where the command is run, as `python -m` would.
+    sys.path.insert(0, "")
+    try:
+        code = cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 3
+    except click.ClickException as error:
+        _complain(error.format_message())
+        code = 2
+    except (UsageError, ChainbackError) as error:
+        _complain(str(error))
+        code = 2
+    except KeyboardInterrupt:
+        code = 3
+    sys.exit(code)
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"chainback: {sentence}", err=True)

@@ -1,0 +1,272 @@
+"""The record: rows into CSV files that read back exactly, and the tables that people read."""
+
+from __future__ import annotations
+
+import json
+import os
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from chainback.errors import UsageError
+from chainback.judgement import Verdict, exit_code, overall
+from chainback.tally import Rejection
+
+__all__ = ["SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder"]
+
+#: Raised whenever a column changes its meaning.
+SCHEMA = 1
+
+_WORDS = {Verdict.ACCEPTED: "green", Verdict.REJECTED: "bold red", Verdict.UNDECIDED: "yellow", Verdict.NOT_RUN: "dim"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that one run found.
+
+    Attributes:
+        tolerance: Engine against truth, a row for each engine, execution, ensemble and shape.
+        agreement: Engine against engine.
+        activations: Each activation's value and slope against truth, alone.
+        environment: What produced it; `complete` is False when the run was interrupted.
+        rejections: The first of each row that rejected.
+    """
+
+    tolerance: pd.DataFrame
+    agreement: pd.DataFrame
+    activations: pd.DataFrame
+    environment: dict[str, Any]
+    rejections: tuple[Rejection, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run ended of itself."""
+        return bool(self.environment.get("complete", False))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Rejected if any row is; accepted if the run is complete and every engine that ran was accepted somewhere."""
+        engines = (
+            [engine_verdict(Verdict(v) for v in rows["verdict"]) for _, rows in self.tolerance.groupby("engine")]
+            if len(self.tolerance)
+            else []
+        )
+        others = [
+            overall([Verdict.ACCEPTED, *(Verdict(v) for v in frame["verdict"])])
+            for frame in (self.agreement, self.activations)
+            if len(frame)
+        ]
+        rejected = Verdict.REJECTED in (*engines, *others)
+        if rejected:
+            return Verdict.REJECTED
+        return overall([*engines, *others]) if self.complete and engines else Verdict.UNDECIDED
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the verdict is accepted."""
+        return self.verdict is Verdict.ACCEPTED
+
+    @property
+    def exit_code(self) -> int:
+        """0 accepted, 1 rejected, 3 undecided."""
+        return exit_code(self.verdict)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows of `tolerance.csv`."""
+        return self.tolerance.copy()
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write `tolerance.csv` to a file, whole or not at all."""
+        _write(Path(path), _csv(self.tolerance))
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write the report folder: each file whole or not at all.
+
+        Raises:
+            UsageError: The folder cannot be written.
+        """
+        target = writable_folder(folder)
+        for name, frame in (
+            ("tolerance.csv", self.tolerance),
+            ("agreement.csv", self.agreement),
+            ("activations.csv", self.activations),
+        ):
+            _write(target / name, _csv(frame))
+        _write(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
+
+    def write_junit(self, path: str | os.PathLike[str]) -> None:
+        """Write a JUnit file: a test case for each row of `tolerance.csv`."""
+        rows = self.tolerance.to_dict("records")
+        suite = ElementTree.Element(
+            "testsuite",
+            name="chainback verify",
+            tests=str(len(rows)),
+            failures=str(sum(row["verdict"] == str(Verdict.REJECTED) for row in rows)),
+            skipped=str(sum(row["verdict"] in (str(Verdict.NOT_RUN), str(Verdict.UNDECIDED)) for row in rows)),
+            errors="0",
+        )
+        for row in rows:
+            name = f"{row['ensemble']} {row['depth']}x{row['width']} {row['execution']}"
+            element = ElementTree.SubElement(
+                suite, "testcase", classname=f"chainback.{row['engine']}", name=name, time=str(row["run_s"])
+            )
+            if row["verdict"] == str(Verdict.REJECTED):
+                ElementTree.SubElement(element, "failure", message=row["note"])
+            elif row["verdict"] != str(Verdict.ACCEPTED):
+                ElementTree.SubElement(element, "skipped", message=row["note"] or row["verdict"])
+        _write(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
+
+    def __rich__(self) -> RenderableType:
+        return Group(self._engine_table(), *self._remarks())
+
+    def print(self, console: Console | None = None, *, brief: bool = False) -> None:
+        """Print the table and what else there is to say; briefly, what was rejected and the verdict alone."""
+        (console or Console()).print(Group(*self._verdict()) if brief else self)
+
+    def _engine_table(self) -> Table:
+        environment = self.environment
+        packages = environment.get("packages", {})
+        title = (
+            f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} "
+            f"({environment.get('platform', '?')}), matmul precision {environment.get('matmul_precision', '?')}, "
+            f"seed {environment.get('seed', '?')}"
+        )
+        caption = (
+            "margin: largest error / bound. error (u): |error| / (2^-24 |truth|), largest and 99th percentile (the median "
+            "over rows). sharp: share of the components whose bound is at most 1/1000 of the truth."
+        )
+        table = Table(
+            title=title,
+            title_justify="left",
+            title_style="",
+            caption=caption,
+            caption_justify="left",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for column in ("engine", "cases", "margin", "error (u)", "p99 (u)", "sharp", "verdict"):
+            table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
+        for engine in dict.fromkeys(self.tolerance["engine"] if len(self.tolerance) else []):
+            rows = self.tolerance[self.tolerance["engine"] == engine]
+            table.add_row(*_engine_cells(str(engine), rows))
+        return table
+
+    def _remarks(self) -> Iterable[Text]:
+        rows = self.tolerance
+        if len(rows):
+            undecided = int(rows.loc[rows["verdict"] != str(Verdict.NOT_RUN), "undecided"].sum())
+            if undecided:
+                yield Text(f"{undecided:,} answers were left undecided: some order of evaluation overflows there.")
+            skipped = rows[rows["verdict"] == str(Verdict.NOT_RUN)]
+            for (engine, note), group in skipped.groupby(["engine", "note"], sort=False):
+                shapes = ", ".join(dict.fromkeys(f"{r.depth}x{r.width}" for r in group.itertuples()))
+                yield Text(f"{engine} was not run at {shapes}: {note}.")
+        for frame, what in ((self.agreement, "pairs of engines"), (self.activations, "activation sweeps")):
+            if len(frame):
+                wrong = frame[frame["verdict"] == str(Verdict.REJECTED)]
+                right = int((frame["verdict"] == str(Verdict.ACCEPTED)).sum())
+                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {len(wrong)} rejected.")
+                for row in wrong.head(5).to_dict("records"):
+                    yield Text("  rejected: " + ", ".join(f"{k} {v}" for k, v in row.items() if k in _SPOKEN))
+        yield from self._verdict()
+
+    def _verdict(self) -> Iterable[Text]:
+        for rejection in self.rejections[:12]:
+            yield Text.assemble(("REJECTED ", "bold red"), str(rejection))
+        if len(self.rejections) > 12:
+            yield Text(f"… and {len(self.rejections) - 12} more: see the notes in tolerance.csv.")
+        if not self.complete:
+            yield Text(f"INCOMPLETE: {self.environment.get('stopped', 'the run was interrupted')}.", style="yellow")
+        seconds = self.environment.get("elapsed_s")
+        took = f" in {seconds:.1f} s" if seconds is not None else ""
+        yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
+
+
+_SPOKEN = ("engine_a", "engine_b", "ensemble", "activation", "quantity", "method", "execution", "margin_max", "worst_z")
+
+
+def engine_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the verdict on an engine from its rows: undecided rows are no harm where others were accepted."""
+    seen = set(verdicts)
+    for verdict in (Verdict.REJECTED, Verdict.ACCEPTED, Verdict.UNDECIDED):
+        if verdict in seen:
+            return verdict
+    return Verdict.NOT_RUN
+
+
+def _engine_cells(engine: str, rows: pd.DataFrame) -> tuple[RenderableType, ...]:
+    verdict = engine_verdict(Verdict(v) for v in rows["verdict"])
+    weights = rows["components"].astype(float)
+    sharp = rows["informative"].fillna(0.0)
+    share = float((sharp * weights).sum() / weights.sum()) if weights.sum() else float("nan")
+    return (
+        engine,
+        f"{int(rows['cases'].sum()):,}",
+        _number(rows["margin_max"].max()),
+        _number(rows["error_u_max"].max()),
+        _number(rows["error_u_p99"].median()),
+        "–" if np.isnan(share) else f"{share:.1%}",
+        Text(str(verdict), style=_WORDS[verdict]),
+    )
+
+
+def _number(value: Any) -> str:
+    return "–" if pd.isna(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n", na_rep="nan")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True) if temporary.exists() else None
+        raise UsageError(f"cannot write {path}: {error.strerror}: choose a place that can be written") from None
+
+
+def writable_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return the folder, made if need be, after a file was really written to it.
+
+    Raises:
+        UsageError: It cannot be made, or not written.
+    """
+    path = Path(folder)
+    probe = path / f".chainback.{os.getpid()}.part"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write to folder {folder}: {error.strerror}: choose one with --output") from None
+    return path
+
+
+def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a CSV file of a report exactly as it was written.
+
+    Raises:
+        UsageError: The file is missing, damaged, or of another schema.
+    """
+    try:
+        frame = pd.read_csv(
+            path, float_precision="round_trip", dtype={"digest": str}, keep_default_na=False, na_values=["nan"]
+        )
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    if "schema" not in frame or set(frame["schema"]) != {SCHEMA}:
+        raise UsageError(f"{path} is no report of schema {SCHEMA}: write it with this version of chainback")
+    return frame

@@ -1,0 +1,110 @@
+"""Every activation alone: its value and its slope on a fixed grid, against the truth.
+
+What moves between JAX versions is mostly single functions, and inside a chain they are compiled differently. Here each is
+swept as it stands: value, slope by forward and by reverse mode, and our own closed forms, jitted and op by op.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from chainback.activations import ACTIVATIONS, Activation
+from chainback.engines.closed_forms import value_and_slope
+from chainback.judgement import Verdict
+from chainback.programs import function
+from chainback.rounding import Arithmetic
+from chainback.tally import Histogram
+
+__all__ = ["grid", "sweep"]
+
+Array = Any
+
+
+def grid() -> np.ndarray:
+    """Return the points of the sweep, float32: [−104, 104] densely, both signs of 2⁻¹²⁶ … 2¹³ and some special points."""
+    dense = np.arange(-104 * 64, 104 * 64 + 1, dtype=np.float32) / np.float32(64.0)
+    sizes = np.ldexp(np.float32([1.0, 1.25, 1.6]), np.arange(-126, 13)[:, None]).ravel().astype(np.float32)
+    near_one = np.float32([1.0, 1.0 + 2.0**-23, 1.0 - 2.0**-24])
+    return np.concatenate([dense, sizes, -sizes, near_one, -near_one, np.float32([0.0, -0.0])])
+
+
+def _measurements(name: str) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
+    """Yield (quantity, method, function on the whole grid) of one activation."""
+    h = function(name)
+    yield "value", "primal", h
+    yield "slope", "forward", lambda z: jax.jvp(h, (z,), (jnp.ones_like(z),))[1]
+    yield "slope", "reverse", lambda z: jax.vjp(h, z)[1](jnp.ones_like(z))[0]
+    yield "value", "closed form", lambda z: value_and_slope(name, z)[0]
+    yield "slope", "closed form", lambda z: value_and_slope(name, z)[1]
+
+
+def sweep(arithmetic: Arithmetic, device: Any) -> Iterator[dict[str, Any]]:
+    """Sweep every registered activation, jitted and un-jitted.
+
+    Args:
+        arithmetic: Its unit roundoff and smallest normal number; elementary functions know no matrix products.
+        device: Where to run.
+
+    Yields:
+        The rows of `activations.csv`.
+    """
+    points = grid()
+    z = jax.device_put(points, device)
+    for name, model in list(ACTIVATIONS.items()):
+        for quantity, method, measured in _measurements(name):
+            for execution in ("jitted", "eager"):
+                if execution == "jitted":
+                    got = np.asarray(jax.jit(measured)(z))
+                else:
+                    with jax.disable_jit():
+                        got = np.asarray(measured(z))
+                row = {"activation": name, "quantity": quantity, "method": method, "execution": execution}
+                yield row | _judge(model, quantity, points, got, arithmetic)
+
+
+def _judge(
+    model: Activation, quantity: str, points: np.ndarray, got: np.ndarray, arithmetic: Arithmetic
+) -> dict[str, Any]:
+    """Judge one sweep: the bound is the rounding model's, c u σ(z), plus what an underflow may lose."""
+    u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
+    z = points.astype(np.float64)
+    with np.errstate(all="ignore"):
+        local = model.local(z)
+        if quantity == "value":
+            truth, scale = model.value(z), model.value_rounding * local.value_scale
+        else:
+            truth, scale = model.slope(z), model.slope_rounding * local.slope_scale
+        bound = u * scale + tiny * (1.0 + np.abs(z))
+        if quantity == "slope":
+            low, high = model.slope_range
+            for kink in model.kinks:
+                bound = np.where(np.abs(z - kink) < tiny, high - low, bound)
+        error = np.abs(got.astype(np.float64) - truth)
+        accepted = error <= bound
+        normal = np.abs(truth) >= tiny
+        in_u = np.where(normal, error / (u * np.abs(truth)), 0.0)
+        margin = np.where(np.isnan(error), np.inf, error / bound)
+        histogram = Histogram()
+        histogram.add(in_u[normal])
+    worst = int(np.argmax(margin))
+    rejected = int((~accepted).sum())
+    return {
+        "points": points.size,
+        "accepted": int(accepted.sum()),
+        "rejected": rejected,
+        "verdict": str(Verdict.REJECTED if rejected else Verdict.ACCEPTED),
+        "margin_max": float(margin[worst]),
+        "worst_z": float(points[worst]),
+        "error_u_max": float(in_u.max()),
+        "error_u_max_z": float(points[int(np.argmax(in_u))]),
+        "error_u_p99": histogram.quantile(0.99),
+        "error_u_rms": float(np.sqrt(np.mean(in_u[normal] ** 2))),
+        "lost_everything": int((normal & (in_u >= 0.5 / u)).sum()),
+        "digest": hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=8).hexdigest(),
+    }

@@ -1,0 +1,273 @@
+"""Judgements counted into rows: streamed, mergeable, in memory that does not grow with the number of cases."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from chainback.bounds import Envelope
+from chainback.judgement import Judgement, Verdict, component_at
+
+__all__ = ["Histogram", "Pair", "Rejection", "RowKey", "Tally", "Yardstick"]
+
+Array = np.ndarray
+#: A component is judged sharply when its bound is at most this share of its reference.
+_INFORMATIVE = 1e-3
+
+
+class Histogram:
+    """Counts of nonnegative numbers in 32 bins an octave, so that quantiles stream and merge.
+
+    A number falls into the bin of the leading 14 bits of its float32 form; a quantile is the upper edge of its bin, at most
+    1/32 above the true one.
+    """
+
+    _SHIFT = 18
+    _BINS = 1 << (31 - _SHIFT)
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(self._BINS, np.int64)
+
+    def add(self, values: Array, ignored_zeros: int = 0) -> None:
+        """Count the values, except for so many of the zeros among them."""
+        bits = values.astype(np.float32).view(np.int32).ravel() >> self._SHIFT
+        self.counts += np.bincount(bits, minlength=self._BINS)[: self._BINS]
+        self.counts[0] -= ignored_zeros
+
+    def quantile(self, share: float) -> float:
+        """Return a value that at least this share of the counted numbers does not exceed; NaN if there are none."""
+        total = int(self.counts.sum())
+        if total == 0:
+            return float("nan")
+        place = int(np.searchsorted(np.cumsum(self.counts), max(1.0, np.ceil(share * total))))
+        if place == 0:
+            return 0.0
+        return float(np.array([(place + 1) << self._SHIFT], np.int32).view(np.float32)[0])
+
+
+class Yardstick:
+    """What the errors of a batch are measured in, made once and used for every engine.
+
+    Attributes:
+        decided: Rows that count; None if all do.
+        per_u: 1 / (u |reference|) where the reference is a normal number, else 0.
+        abnormal: How many counted components have no normal reference.
+        informative: How many counted components have bound <= 10⁻³ |reference|.
+    """
+
+    def __init__(self, envelope: Envelope, rows: int) -> None:
+        """Measure the first `rows` cases of an envelope."""
+        self.envelope = envelope
+        self.rows = rows
+        decided = envelope.decided[:rows]
+        self.decided: Array | None = None if decided.all() else decided
+        self.undecided = int(rows - decided.sum())
+        size = np.abs(self.select(envelope.reference))
+        normal = size >= envelope.arithmetic.smallest_normal
+        with np.errstate(all="ignore"):
+            self.per_u = np.where(normal, 1.0 / (envelope.arithmetic.unit_roundoff * size), 0.0)
+            self.per_bound = 1.0 / self.select(envelope.bound)
+        self.abnormal = int(normal.size - normal.sum())
+        self.informative = int((self.select(envelope.bound) <= _INFORMATIVE * size).sum())
+
+    def select(self, components: Array) -> Array:
+        """Return the components of the counted cases."""
+        components = components[: self.rows]
+        return components if self.decided is None else components[self.decided]
+
+
+class RowKey(NamedTuple):
+    """What a row of `tolerance.csv` is about."""
+
+    engine: str
+    execution: str
+    ensemble: str
+    depth: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One answer that was rejected.
+
+    Attributes:
+        engine: Who gave it.
+        execution: How it was run.
+        case_id: On which case.
+        reason: What was wrong, in one sentence.
+    """
+
+    engine: str
+    execution: str
+    case_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} ({self.execution}) on {self.case_id}: {self.reason}"
+
+
+@dataclass
+class Tally:
+    """The running count behind one row of `tolerance.csv`."""
+
+    key: RowKey
+    cases: int = 0
+    components: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    undecided: int = 0
+    counted: int = 0
+    informative: int = 0
+    measured: int = 0
+    margins: Histogram = field(default_factory=Histogram)
+    errors: Histogram = field(default_factory=Histogram)
+    margin_max: float = -1.0
+    error_max: float = 0.0
+    error_squares: float = 0.0
+    worst_case: str = ""
+    digest: int = 0
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    note: str = ""
+
+    def add(self, judgement: Judgement, ids: Any, yardstick: Yardstick) -> Rejection | None:
+        """Count a judgement of the first `yardstick.rows` cases of a batch; return its first rejection, if any."""
+        rows = yardstick.rows
+        rejected = judgement.rejected_cases[:rows]
+        self.cases += rows
+        self.rejected += int(rejected.sum())
+        self.accepted += int(judgement.accepted_cases[:rows].sum())
+        if judgement.malformed:
+            return self._reject(ids[0], judgement.malformed)
+        self.undecided += yardstick.undecided
+        self.components += int(judgement.got[:rows].size)
+        self._digest(judgement.got[:rows], ids[0])
+        self._measure(judgement, ids, yardstick)
+        if not rejected.any():
+            return None
+        row = int(np.argmax(rejected))
+        wrong = ~judgement.accepted_components[row]
+        component = component_at(judgement.envelope, judgement.got, row, int(np.argmax(wrong)))
+        return self._reject(ids[row], f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong")
+
+    def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
+        """Count cases on which the engine gave no answer at all."""
+        self.cases += cases
+        self.rejected += cases
+        return self._reject(case_id, reason)
+
+    def _reject(self, case_id: str, reason: str) -> Rejection:
+        rejection = Rejection(self.key.engine, self.key.execution, case_id, reason)
+        self.note = self.note or f"{case_id}: {reason}"
+        return rejection
+
+    def _digest(self, got: Array, first_id: str) -> None:
+        # A sum of keyed hashes, so that neither the order of batches nor their distribution over machines matters.
+        key = hashlib.blake2b(first_id.encode(), digest_size=16).digest()
+        block = hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=8, key=key).digest()
+        self.digest = (self.digest + int.from_bytes(block, "little")) % 2**64
+
+    def _measure(self, judgement: Judgement, ids: Any, yardstick: Yardstick) -> None:
+        error = yardstick.select(judgement.error)
+        if error.size == 0:
+            return
+        with np.errstate(all="ignore"):
+            margin = error * yardstick.per_bound
+            in_u = error * yardstick.per_u
+            self.margins.add(margin)
+            self.errors.add(in_u, ignored_zeros=yardstick.abnormal)
+            self.counted += error.size
+            self.measured += error.size - yardstick.abnormal
+            self.informative += yardstick.informative
+            self.error_squares += float(np.vdot(in_u, in_u))
+            self.error_max = max(self.error_max, _nan_as_infinity(in_u.max()))
+            worst = _nan_as_infinity(margin.max())
+        if worst > self.margin_max:
+            self.margin_max = worst
+            row = int(np.argmax(np.where(np.isnan(margin), np.inf, margin)) // margin.shape[1])
+            counted = np.arange(yardstick.rows) if yardstick.decided is None else np.flatnonzero(yardstick.decided)
+            self.worst_case = ids[int(counted[row])]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Rejected if one case was; accepted if one was and the rest is undecided; not run without a case."""
+        if self.rejected:
+            return Verdict.REJECTED
+        if self.cases == 0:
+            return Verdict.NOT_RUN
+        return Verdict.ACCEPTED if self.accepted else Verdict.UNDECIDED
+
+    def row(self) -> dict[str, Any]:
+        """Return the row, in the columns of `tolerance.csv`."""
+        return {
+            **self.key._asdict(),
+            "cases": self.cases,
+            "components": self.components,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "undecided": self.undecided,
+            "verdict": str(self.verdict),
+            "informative": self.informative / self.counted if self.counted else float("nan"),
+            "margin_max": self.margin_max if self.counted else float("nan"),
+            "margin_p99": min(self.margins.quantile(0.99), self.margin_max),
+            "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
+            "error_u_max": self.error_max if self.measured else float("nan"),
+            "error_u_p99": min(self.errors.quantile(0.99), self.error_max),
+            "error_u_rms": (self.error_squares / self.measured) ** 0.5 if self.measured else float("nan"),
+            "worst_case": self.worst_case,
+            "digest": f"{self.digest:016x}",
+            "compile_s": round(self.compile_s, 6),
+            "run_s": round(self.run_s, 6),
+            "note": self.note,
+        }
+
+
+@dataclass
+class Pair:
+    """The running count behind one row of `agreement.csv`: two engines on the same cases.
+
+    Two right answers lie within the sum of their bounds of each other.
+    """
+
+    engine_a: str
+    engine_b: str
+    ensemble: str
+    depth: int
+    width: int
+    components: int = 0
+    identical: int = 0
+    disagreeing: int = 0
+    margin_max: float = 0.0
+
+    def add(self, a: Array, b: Array, per_two_bounds: Array) -> None:
+        """Count the components of two answers, with 1 / (bound of a + bound of b)."""
+        with np.errstate(all="ignore"):
+            margin = np.abs(a - b) * per_two_bounds
+            within = margin <= np.float32(1.0)
+        self.components += margin.size
+        self.identical += int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
+        self.disagreeing += margin.size - int(np.count_nonzero(within))
+        self.margin_max = max(self.margin_max, _nan_as_infinity(margin.max(initial=0.0)))
+
+    def row(self) -> dict[str, Any]:
+        """Return the row, in the columns of `agreement.csv`."""
+        verdict = Verdict.REJECTED if self.disagreeing else Verdict.ACCEPTED
+        return {
+            "engine_a": self.engine_a,
+            "engine_b": self.engine_b,
+            "ensemble": self.ensemble,
+            "depth": self.depth,
+            "width": self.width,
+            "components": self.components,
+            "identical": self.identical / self.components if self.components else float("nan"),
+            "disagreeing": self.disagreeing,
+            "margin_max": self.margin_max,
+            "verdict": str(verdict if self.components else Verdict.UNDECIDED),
+        }
+
+
+def _nan_as_infinity(value: Any) -> float:
+    return float("inf") if np.isnan(value) else float(value)
