@@ -251,7 +251,7 @@ ACTIVATIONS: dict[str, Activation] = {
             lambda z: ndtr(z) + z * _density(z),
             _gelu_local,
             0.79789,
-            0.77,
+            0.7788,
             (-0.12905, 1.12905),
             (-0.16998, math.inf),
             8.0,

@@ -73,10 +73,10 @@ class Chain:
         object.__setattr__(self, "activations", names)
 
     @classmethod
-    def scalar(cls, weights: Sequence[float], biases: Sequence[float], activations: Sequence[str]) -> Chain:
+    def scalar(cls, weights: Any, biases: Any, activations: Sequence[str]) -> Chain:
         """Return the chain of width 1 with these numbers, one of each a layer, in float32."""
-        w, b = (_as_array(n, v) for n, v in (("weights", weights), ("biases", biases)))
-        return cls(w.reshape(-1, 1, 1), b.reshape(-1, 1), tuple(activations))
+        w, b = (_as_array(n, v).astype(np.float32) for n, v in (("weights", weights), ("biases", biases)))
+        return cls(w.reshape(-1, 1, 1), b.reshape(-1, 1), activations)
 
     @property
     def depth(self) -> int:

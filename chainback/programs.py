@@ -102,7 +102,7 @@ def loss(prediction: Float[Array, " width"], target: Float[Array, " width"]) -> 
     return 0.5 * jnp.sum((prediction - target) ** 2)
 
 
-def states(chain: Chain, x: Float[Array, " width"]) -> Float[Array, "depth+1 width"]:
+def states(chain: Chain, x: Float[Array, " width"]) -> Float[Array, "states width"]:
     """Return every state x_0 … x_N of a chain at an input.
 
     Args:

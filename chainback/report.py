@@ -220,7 +220,7 @@ def _engine_cells(engine: str, rows: pd.DataFrame) -> tuple[RenderableType, ...]
 
 
 def _number(value: Any) -> str:
-    return "–" if pd.isna(value) else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= value < 1e5 else f"{value:,.0f}"
 
 
 def _csv(frame: pd.DataFrame) -> str:

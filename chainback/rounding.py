@@ -29,7 +29,7 @@ class Arithmetic:
     largest: float
 
 
-def gamma(operations: float, unit_roundoff: float) -> float:
+def gamma(operations: int, unit_roundoff: float) -> float:
     """Return γ_n = n u / (1 − n u), the relative error that n roundings in a row cannot exceed.
 
     Args:

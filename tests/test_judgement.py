@@ -1,0 +1,142 @@
+"""The judge: what it accepts, and every way of being wrong that it must not."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from chainback import Chain, Verdict, draw, gradient, judge
+from chainback.bounds import envelope
+from chainback.judgement import exit_code, overall
+
+
+@pytest.fixture(scope="module")
+def case():
+    return draw("lecture", seed=0, depth=8, width=1, batch=1, rows=64)
+
+
+@pytest.fixture(scope="module")
+def right(case):
+    found = gradient(case.chain, case.inputs, case.targets)
+    return np.asarray(found.weights), np.asarray(found.biases)
+
+
+def test_a_right_answer_is_accepted_in_any_form(case, right) -> None:
+    for answer in (right, list(right), Chain(*right, case.chain.activations), tuple(map(jnp.asarray, right))):
+        judgement = judge(case, answer)
+        assert judgement.accepted
+        assert judgement.accepted_cases.all()
+        assert not judgement.rejected_cases.any()
+
+
+def test_a_single_case_is_judged_too(case, right) -> None:
+    assert judge(case[5], (right[0][5], right[1][5])).accepted
+    assert not judge(case[5], (right[0][6], right[1][6])).accepted
+
+
+def scaled_bias(w, b):
+    b[:, 4] *= np.float32(1 + 2.0**-16)
+
+
+def first_half_zero(w, b):
+    w[:, :4] = 0
+    b[:, :4] = 0
+
+
+def last_layer_wrong(w, b):
+    w[:, -1] *= -1
+
+
+def nan_in_one(w, b):
+    b[17, 3] = np.nan
+
+
+def infinity_in_one(w, b):
+    w[17, 3] = np.inf
+
+
+def swapped_layers(w, b):
+    w[:, [0, 1]] = w[:, [1, 0]]
+
+
+def one_sign(w, b):
+    w[63, 7] *= -1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [scaled_bias, first_half_zero, last_layer_wrong, nan_in_one, infinity_in_one, swapped_layers, one_sign],
+)
+def test_a_wrong_component_is_rejected(case, right, wrong) -> None:
+    weights, biases = right[0].copy(), right[1].copy()
+    wrong(weights, biases)
+    judgement = judge(case, (weights, biases))
+    assert judgement.verdict is Verdict.REJECTED
+    worst = judgement.worst()
+    assert worst is not None
+    assert not worst.margin <= 1
+
+
+def test_bfloat16_arithmetic_is_rejected(case, right) -> None:
+    rounded = tuple(np.asarray(jnp.asarray(a, jnp.bfloat16).astype(jnp.float32)) for a in right)
+    assert judge(case, rounded).verdict is Verdict.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda w, b: None, "it returned nothing"),
+        (lambda w, b: (w,), "tuple of length 1, expected the pair"),
+        (lambda w, b: w, "it returned a ndarray, expected the pair"),
+        (lambda w, b: {}, "it returned a dict"),
+        (lambda w, b: (w, b[:, :-1]), r"its dbiases have shape \(64, 7, 1\), expected \(64, 8, 1\)"),
+        (lambda w, b: (w[:0], b[:0]), r"its dweights have shape \(0, 8, 1, 1\)"),
+        (lambda w, b: (w.astype(np.float64), b), "its dweights have dtype float64, expected float32"),
+        (lambda w, b: (w, [object()] * 3), "its dbiases have dtype object"),
+        (lambda w, b: (w, [[1], [1, 2]]), "its dbiases cannot be read as an array"),
+    ],
+)
+def test_a_malformed_answer_is_rejected_with_a_sentence(case, right, answer, sentence: str) -> None:
+    judgement = judge(case, answer(*right))
+    assert judgement.verdict is Verdict.REJECTED
+    assert judgement.rejected_cases.all()
+    assert not judgement.accepted_cases.any()
+    import re
+
+    assert re.search(sentence, judgement.malformed)
+    assert "\n" not in judgement.malformed
+
+
+def test_acceptance_needs_error_within_bound_to_be_true(case, right) -> None:
+    bounds = envelope(case)
+    weights, biases = right[0].copy(), right[1].copy()
+    place = 8 + 3  # db_4
+    for factor, accepted in ((0.99, True), (1.01, False)):
+        edge = bounds.reference[0, place] + factor * bounds.bound[0, place]
+        if abs(np.float32(edge) - edge) < 0.005 * bounds.bound[0, place]:
+            biases[0, 3, 0] = np.float32(edge)
+            assert judge(case, (weights, biases), within=bounds).accepted is accepted
+
+
+def test_components_are_named_as_in_the_mathematics() -> None:
+    case = draw("wide", seed=0, depth=3, width=2, batch=0, rows=2)
+    found = gradient(case.chain, case.inputs, case.targets)
+    weights, biases = np.array(found.weights), np.array(found.biases)
+    weights[1, 2, 0, 1] = 99.0
+    worst = judge(case, (weights, biases)).worst()
+    assert worst is not None
+    assert (worst.row, worst.name, worst.got) == (1, "dW_3[0,1]", 99.0)
+    assert "got 99, expected" in str(worst)
+    biases[0, 1, 1] = np.nan
+    worst = judge(case, (weights, biases)).worst()
+    assert worst is not None
+    assert (worst.row, worst.name) == (0, "db_2[1]")
+
+
+def test_only_proof_accepts() -> None:
+    A, R, U, N = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNDECIDED, Verdict.NOT_RUN
+    assert overall([]) is U
+    assert overall([N]) is U
+    assert overall([A, N]) is A
+    assert overall([A, U]) is U
+    assert overall([A, U, R]) is R
+    assert [exit_code(v) for v in (A, R, U, N)] == [0, 1, 3, 3]
