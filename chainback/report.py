@@ -141,7 +141,7 @@ class Report:
             f"seed {environment.get('seed', '?')}"
         )
         caption = (
-            "margin: largest error / bound. error (u): |error| / (2^-24 |truth|), largest and 99th percentile (the median "
+            "margin: largest error / bound. u: error in units of 2^-24 |truth|, the largest and the 99th percentile (the median "
             "over rows). sharp: share of the components whose bound is at most 1/1000 of the truth."
         )
         table = Table(
@@ -152,8 +152,9 @@ class Report:
             caption_justify="left",
             box=SIMPLE_HEAD,
             pad_edge=False,
+            padding=(0, 1, 0, 0),
         )
-        for column in ("engine", "cases", "margin", "error (u)", "p99 (u)", "sharp", "verdict"):
+        for column in ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict"):
             table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
         for engine in dict.fromkeys(self.tolerance["engine"] if len(self.tolerance) else []):
             rows = self.tolerance[self.tolerance["engine"] == engine]
@@ -262,11 +263,25 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
         UsageError: The file is missing, damaged, or of another schema.
     """
     try:
-        frame = pd.read_csv(
-            path, float_precision="round_trip", dtype={"digest": str}, keep_default_na=False, na_values=["nan"]
-        )
+        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+        frame = text.apply(lambda column: column if column.name in _TEXT else _numeric(column))
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
     if "schema" not in frame or set(frame["schema"]) != {SCHEMA}:
         raise UsageError(f"{path} is no report of schema {SCHEMA}: write it with this version of chainback")
     return frame
+
+
+#: The columns that hold text, even where it looks like a number.
+_TEXT = frozenset(
+    "jax jaxlib platform device_kind dtype matmul_precision engine engine_a engine_b execution ensemble activation quantity "
+    "method verdict worst_case digest note".split()
+)
+
+
+def _numeric(column: pd.Series) -> pd.Series:
+    """Return whole numbers where all are whole, else floats: Python reads each to the nearest, as it was written."""
+    try:
+        return column.map(int)
+    except ValueError:
+        return column.map(float)

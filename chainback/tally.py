@@ -45,6 +45,8 @@ class Histogram:
         place = int(np.searchsorted(np.cumsum(self.counts), max(1.0, np.ceil(share * total))))
         if place == 0:
             return 0.0
+        if place >= 0x7F800000 >> self._SHIFT:
+            return float("inf")
         return float(np.array([(place + 1) << self._SHIFT], np.int32).view(np.float32)[0])
 
 

@@ -80,8 +80,8 @@ def writes_into_its_inputs(weights, *rest):
 def wrong_in_one_case_of_a_large_batch(*arguments):
     """A fault that no case shows alone, as a miscompiled batch would."""
     dweights, dbiases = _writable(*arguments)
-    if len(dbiases) > 4:
-        dbiases[3] *= 2
+    if len(dbiases) > 1:
+        dbiases[1] += 1 + np.abs(dbiases[1])
     return dweights, dbiases
 
 
@@ -104,7 +104,7 @@ def by_autograd(weights, biases, activations, inputs, targets):
     """HIPS autograd: NumPy code, differentiated in reverse mode, the batch summed."""
     import autograd
     import autograd.numpy as anp
-    from autograd.scipy.special import erf, expit
+    from autograd.scipy.special import erfc, expit
 
     functions = {
         "identity": lambda z: z,
@@ -115,7 +115,7 @@ def by_autograd(weights, biases, activations, inputs, targets):
         "elu": lambda z: anp.where(z > 0, z, anp.expm1(anp.where(z > 0, 0.0 * z, z))),
         "softplus": lambda z: anp.logaddexp(z, 0.0 * z),
         "silu": lambda z: z * expit(z),
-        "gelu": lambda z: z * (np.float32(0.5) * (1 + erf(z * np.float32(np.sqrt(0.5))))),
+        "gelu": lambda z: z * (np.float32(0.5) * erfc(z * np.float32(-np.sqrt(0.5)))),
         "sin": anp.sin,
     }
 
@@ -125,11 +125,25 @@ def by_autograd(weights, biases, activations, inputs, targets):
             x = functions[name](anp.einsum("bij,bj->bi", weights[:, layer], x) + biases[:, layer])
         return np.float32(0.5) * anp.sum((x - targets) ** 2)
 
-    return autograd.grad(loss, argnum=(0, 1))(weights, biases)
+    with np.errstate(all="ignore"):
+        return autograd.grad(loss, argnum=(0, 1))(weights, biases)
+
+
+def by_torch_with_its_own_gelu(weights, biases, activations, inputs, targets):
+    import torch
+
+    w, b, x, y = (torch.tensor(np.array(a)) for a in (weights, biases, inputs, targets))
+    w.requires_grad_()
+    b.requires_grad_()
+    assert set(activations) <= {"gelu"}
+    for layer in range(len(activations)):
+        x = torch.nn.functional.gelu(torch.einsum("bij,bj->bi", w[:, layer], x) + b[:, layer])
+    (0.5 * ((x - y) ** 2).sum()).backward()
+    return w.grad.numpy(), b.grad.numpy()
 
 
 def by_torch(weights, biases, activations, inputs, targets):
-    """PyTorch's own autograd and activations."""
+    """PyTorch's own autograd and activations; GELU by erfc, since `F.gelu` loses its tail (see the test of it)."""
     import torch
     from torch.nn import functional as F  # noqa: N812
 
@@ -142,7 +156,7 @@ def by_torch(weights, biases, activations, inputs, targets):
         "elu": F.elu,
         "softplus": F.softplus,
         "silu": F.silu,
-        "gelu": F.gelu,
+        "gelu": lambda z: z * (0.5 * torch.special.erfc(z * -(0.5**0.5))),
         "sin": torch.sin,
     }
     w, b, x, y = (torch.tensor(np.array(a)) for a in (weights, biases, inputs, targets))

@@ -8,7 +8,7 @@ back substitution the gradient of the loss: what AD does in silence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,6 @@ from chainback.programs import Activations, codes
 __all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian"]
 
 Array = Any
-Solver = Literal["dense", "substitution", "parallel"]
 
 
 @jax.tree_util.register_pytree_node_class
@@ -57,7 +56,7 @@ class ExtendedJacobian:
         return placed.reshape(depth, width, -1)
 
     def solve(
-        self, rhs: Float[Array, "depth width columns"] | None = None, solver: Solver = "substitution"
+        self, rhs: Float[Array, "depth width columns"] | None = None, solver: str = "substitution"
     ) -> Float[Array, "depth width columns"]:
         """Solve (I − L) dx = rhs by forward substitution.
 
@@ -71,7 +70,7 @@ class ExtendedJacobian:
         return _solver(solver)(self.couplings, self.rhs() if rhs is None else rhs)
 
     def solve_transposed(
-        self, rhs: Float[Array, "depth width columns"], solver: Solver = "substitution"
+        self, rhs: Float[Array, "depth width columns"], solver: str = "substitution"
     ) -> Float[Array, "depth width columns"]:
         """Solve (I − L)ᵀ λ = rhs by back substitution: the adjoints, for rhs = e_N ⊗ (x_N − y).
 
@@ -172,7 +171,7 @@ def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobi
     return linearise(jnp.asarray(chain.weights), jnp.asarray(chain.biases), chain.activations, jnp.asarray(case.inputs))
 
 
-def _triangular(solver: Solver) -> Gradient:
+def _triangular(solver: str) -> Gradient:
     def gradient(weights: Array, biases: Array, activations: Activations, x: Array, y: Array) -> tuple[Array, Array]:
         system = linearise(weights, biases, activations, x)
         seed = jnp.zeros_like(system.slopes).at[-1].set(system.states[-1] - y)

@@ -1,0 +1,266 @@
+"""The gate as a function: it accepts what is right, rejects every twin that is wrong, and survives what it tests."""
+
+from datetime import UTC, datetime
+
+import jax
+import numpy as np
+import pytest
+import twins
+
+import chainback
+from chainback import ENGINES, UsageError, verify
+from chainback.campaign import arithmetic_of, engines_named, load_engine
+from chainback.report import read_csv
+
+SMALL = {"cases": 60, "ensembles": ("lecture", "mixed"), "depths": (5,), "activations": False, "samples": False}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    told = []
+    made = verify(
+        cases=300,
+        depths=(3, 8),
+        output=folder / "out",
+        junit=folder / "junit.xml",
+        progress=lambda *step: told.append(step),
+        clock=lambda: datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    return made, folder, told
+
+
+def test_every_built_in_engine_is_accepted(report) -> None:
+    made, _, _ = report
+    assert made.accepted
+    assert made.exit_code == 0
+    assert made.complete
+    assert set(made.tolerance["engine"]) == set(ENGINES)
+    assert set(made.tolerance["ensemble"]) == set(chainback.ENSEMBLES)
+    batched = made.tolerance[made.tolerance["execution"] == "batched"]
+    assert (batched.groupby("engine")["cases"].sum() == 300).all()
+    assert not made.tolerance["rejected"].any()
+    assert made.tolerance["accepted"].sum() > 2000
+
+
+def test_engines_run_jitted_batched_and_one_by_one_unjitted(report) -> None:
+    made, _, _ = report
+    by_execution = made.tolerance.groupby("execution")["engine"].unique()
+    assert {name: len(found) for name, found in by_execution.items()} == {"batched": 8, "single": 8, "eager": 8}
+
+
+def test_the_schema_is_the_designs(report) -> None:
+    made, _, _ = report
+    promised = (
+        "schema jax jaxlib platform device_kind dtype matmul_precision engine ensemble depth width cases components accepted "
+        "rejected undecided informative margin_max margin_p99 margin_p50 error_u_max error_u_p99 error_u_rms worst_case digest "
+        "compile_s run_s"
+    ).split()
+    assert set(promised) <= set(made.tolerance.columns)
+    assert set(made.tolerance["schema"]) == {1}
+    assert set(made.tolerance["platform"]) == {"cpu"}
+    assert (made.tolerance.query("execution == 'batched'")["compile_s"] > 0).any()
+    assert (made.tolerance["run_s"] > 0).all()
+
+
+def test_every_pair_of_engines_is_compared(report) -> None:
+    made, _, _ = report
+    pairs = {frozenset(pair) for pair in zip(made.agreement["engine_a"], made.agreement["engine_b"], strict=True)}
+    assert len(pairs) == 28
+    assert set(made.agreement["verdict"]) == {"accepted"}
+    # Agreement is not equality: forward and reverse mode round differently.
+    assert made.agreement["identical"].min() < 1.0
+
+
+def test_activations_are_swept_alone(report) -> None:
+    made, _, _ = report
+    swept = made.activations
+    assert set(swept["activation"]) == set(chainback.activations.ACTIVATIONS)
+    assert set(zip(swept["quantity"], swept["method"], swept["execution"], strict=True)) >= {
+        (quantity, method, execution)
+        for quantity, method in (("value", "primal"), ("slope", "forward"), ("slope", "reverse"))
+        for execution in ("jitted", "eager")
+    }
+    # JAX's sigmoid' = s(1 − s) has no digit left at 20; ours has. It is shown, not hidden.
+    lost = swept.query("activation == 'sigmoid' and quantity == 'slope'").set_index(["method", "execution"])["lost_everything"]
+    assert lost["reverse", "jitted"] > 1000
+    assert lost["closed form", "jitted"] == 0
+
+
+def test_environment_says_what_produced_it(report) -> None:
+    environment = report[0].environment
+    assert environment["time"] == "2026-01-02T00:00:00+00:00"
+    assert environment["packages"]["jax"] == jax.__version__
+    assert environment["processor"]["model"]
+    assert environment["matmul_precision"] == "float32"
+    assert environment["device_kind"]
+    assert environment["complete"] is True
+
+
+def test_files_are_written_and_read_back(report) -> None:
+    made, folder, _ = report
+    assert (folder / "junit.xml").exists()
+    back = read_csv(folder / "out" / "tolerance.csv")
+    assert list(back["digest"]) == list(made.tolerance["digest"])
+    assert np.array_equal(back["margin_max"], made.tolerance["margin_max"], equal_nan=True)
+    assert len(read_csv(folder / "out" / "activations.csv")) == 100
+
+
+def test_progress_is_told(report) -> None:
+    told = report[2]
+    assert told[-1][:2] == (300, 300)
+    assert {"compiling", "activations", "done"} <= {what for _, _, what in told}
+
+
+def test_the_same_run_gives_the_same_bits() -> None:
+    first, second = (verify(engines=["reverse-scan", "triangular-dense"], **SMALL) for _ in range(2))
+    assert list(first.tolerance["digest"]) == list(second.tolerance["digest"])
+    other = verify(engines=["reverse-scan", "triangular-dense"], **(SMALL | {"seed": 1}))
+    assert list(first.tolerance["digest"]) != list(other.tolerance["digest"])
+
+
+@pytest.mark.parametrize(
+    ("twin", "sentence"),
+    [
+        (twins.scaled_bias, "db_1[0]: got"),
+        (twins.first_half_zero, "got 0, expected"),
+        (twins.last_layer_wrong, "dW_5[0,0]: got"),
+        (twins.bfloat16, "got"),
+        (twins.raises, "it raised RuntimeError: out of cheese"),
+        (twins.returns_nothing, "it returned nothing"),
+        (twins.returns_nan, "got nan"),
+        (twins.returns_float64, "dtype float64, expected float32"),
+        (twins.drops_a_layer, "expected ("),
+        (twins.writes_into_its_inputs, "it raised ValueError"),
+        (twins.wrong_in_one_case_of_a_large_batch, "got"),
+    ],
+)
+def test_wrong_twins_are_rejected_with_a_clear_sentence(twin, sentence: str) -> None:
+    made = verify(engines=[twin], **SMALL)
+    assert made.exit_code == 1
+    assert made.rejections
+    assert sentence in made.rejections[0].reason
+    assert "\n" not in made.rejections[0].reason
+    assert made.rejections[0].case_id.startswith(("lecture@1:0:5x1:", "mixed@1:0:5x1:"))
+    assert set(made.tolerance["verdict"]) <= {"rejected", "accepted"}
+
+
+def test_a_transposed_coupling_is_seen_at_width_two() -> None:
+    assert verify(engines=[twins.transposed_coupling], **SMALL).accepted
+    assert verify(engines=[twins.transposed_coupling], **(SMALL | {"widths": (2,)})).exit_code == 1
+
+
+def test_a_right_engine_of_ones_own_is_accepted() -> None:
+    made = verify(engines=[twins.right, "triangular-substitution"], **SMALL)
+    assert made.accepted
+    assert list(dict.fromkeys(made.tolerance["engine"])) == ["twins:right", "triangular-substitution"]
+    assert len(made.agreement) == 2
+
+
+@pytest.mark.parametrize("library", ["autograd", "torch"])
+def test_other_libraries_are_correct_and_accepted(library: str) -> None:
+    pytest.importorskip(library)
+    made = verify(engines=[f"twins:by_{library}"], cases=2000, activations=False, samples=False, depths=(1, 4, 9))
+    assert made.accepted, made.rejections[:3]
+    wide = verify(engines=[f"twins:by_{library}"], cases=500, depths=(4,), widths=(3,))
+    assert wide.accepted, wide.rejections[:3]
+
+
+def test_a_gelu_that_loses_its_tail_is_rejected_there_and_only_there() -> None:
+    """z Φ(z) as ½ z (1 + erf z/√2) has no correct digit at z = −6: PyTorch's, and JAX's until 0.4.34."""
+    pytest.importorskip("torch")
+
+    def judged(z: float) -> bool:
+        case = chainback.Case(chainback.Chain.scalar([1.0], [0.0], ["gelu"]), np.float32([z]), np.float32([-1.0])).as_batch()
+        arguments = (case.chain.weights, case.chain.biases, case.chain.activations, case.inputs, case.targets)
+        return chainback.judge(case, twins.by_torch_with_its_own_gelu(*arguments)).accepted
+
+    assert [judged(z) for z in (-6.15, -0.7, 0.3, 4.0)] == [False, True, True, True]
+
+
+def test_an_engine_out_of_its_depth_is_shown_with_the_reason() -> None:
+    made = verify(engines=["forward-unrolled", "reverse-scan"], ensembles=["deep"], cases=2, depths=(300,), activations=False)
+    rows = made.tolerance.query("execution == 'batched'").set_index("engine")
+    assert rows.loc["forward-unrolled", "verdict"] == "not run"
+    assert "unrolled program of 300 layers" in rows.loc["forward-unrolled", "note"]
+    assert rows.loc["reverse-scan", "verdict"] == "accepted"
+
+
+def test_nothing_run_is_no_pass() -> None:
+    made = verify(engines=["forward-unrolled"], ensembles=["deep"], cases=2, depths=(300,), activations=False, samples=False)
+    assert (str(made.verdict), made.exit_code) == ("undecided", 3)
+
+
+def test_an_interrupted_run_reports_what_it_finished() -> None:
+    calls = []
+
+    def impatient(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return twins.right(*arguments)
+
+    made = verify(engines=[impatient], **(SMALL | {"cases": 5000}))
+    assert not made.complete
+    assert made.exit_code == 3
+    assert made.environment["stopped"].startswith("interrupted after")
+    assert 0 < made.tolerance["accepted"].sum() < 5000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"engines": "none"}, "no engine to run"),
+        ({"engines": ["backward"]}, "engine 'backward' is not known: use all, none, package.module:name, or of"),
+        ({"engines": [3]}, "must hold names and callables, got 3"),
+        ({"engines": ["nowhere:engine"]}, "engine 'nowhere:engine' cannot be loaded: ModuleNotFoundError"),
+        ({"engines": ["twins:nothing"]}, "module twins has no 'nothing'"),
+        ({"engines": ["twins:not_callable"]}, "it is a int, not a callable"),
+        ({"ensembles": ["lectrue"]}, "ensemble 'lectrue' is not known"),
+        ({"ensembles": []}, "must name at least one"),
+        ({"cases": 0}, "`cases` must be at least 1, got 0"),
+        ({"platform": "abacus"}, "platform 'abacus' is not there: JAX sees cpu"),
+        ({"output": "/dev/null/report"}, "cannot write to folder /dev/null/report"),
+        ({"junit": "/dev/null/x/junit.xml"}, "cannot write to folder /dev/null/x"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(arguments: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence) as caught:
+        verify(**(SMALL | {"engines": ["reverse-scan"]} | arguments))
+    assert "\n" not in str(caught.value)
+
+
+def test_engines_are_named() -> None:
+    assert list(engines_named("all")) == list(ENGINES)
+    assert list(engines_named(["reverse-scan", twins.right])) == ["reverse-scan", "twins:right"]
+    assert engines_named("reverse-scan") == {"reverse-scan": ENGINES["reverse-scan"]}
+    assert load_engine("twins:right") == ("twins:right", twins.right)
+    with pytest.raises(UsageError, match=r"name it as package.module:name"):
+        load_engine("twins:")
+
+
+class _Device:
+    platform = "gpu"
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"), [(None, "tf32"), ("highest", "float32"), ("float32", "float32"), ("tensorfloat32", "tf32")]
+)
+def test_a_gpu_multiplies_in_tf32_unless_told_otherwise(setting, name: str) -> None:
+    with jax.default_matmul_precision(setting) if setting else jax.default_matmul_precision("default"):
+        assert arithmetic_of(_Device()).name == name
+        assert arithmetic_of(jax.devices("cpu")[0]).name == "float32"
+
+
+@pytest.mark.gpu
+def test_the_gate_on_a_gpu() -> None:
+    made = verify(platform="gpu", cases=5000)
+    assert made.accepted, made.rejections[:3]
+    assert set(made.tolerance["platform"]) == {"gpu"}
+
+
+@pytest.mark.gpu
+def test_tf32_products_are_rejected_under_the_float32_model() -> None:
+    with jax.default_matmul_precision("highest"):
+        made = verify(platform="gpu", cases=2000, ensembles=["wide"])
+    assert made.accepted, made.rejections[:3]

@@ -1,0 +1,109 @@
+"""The commands as a user runs them: in a process of their own, by exit code and by what they print."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+FAST = ("--engines", "none", "--engine", "twins:right", "--depths", "3")
+
+
+def run(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(HERE), "COLUMNS": "80"}
+    return subprocess.run(
+        [sys.executable, "-m", "chainback", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_an_accepted_run(tmp_path) -> None:
+    done = run("verify", "--cases", "2e2", *FAST, "--output", "out", "--junit", "ci/junit.xml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ACCEPTED" in done.stdout
+    assert "twins:right" in done.stdout
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"tolerance.csv", "agreement.csv", "environment.json"}
+    assert (tmp_path / "ci" / "junit.xml").exists()
+    assert done.stderr == ""
+
+
+def test_a_rejected_run_tells_what_and_how_to_look_closer(tmp_path) -> None:
+    arguments = ("verify", "--cases", "100", "--engines", "none", "--engine", "twins:scaled_bias", "--depths", "3", "--quiet")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "REJECTED twins:scaled_bias (batched) on lecture@1:0:3x1:" in done.stdout.replace("\n", " ")
+    assert "Traceback" not in done.stdout + done.stderr
+    command = next(line for line in done.stdout.splitlines() if line.startswith("Look closer: chainback "))
+    again = run(*command.removeprefix("Look closer: chainback ").split(), cwd=tmp_path)
+    assert again.returncode == 1
+    assert "db_1[0]: got" in again.stdout
+    assert "Smallest chain found on which twins:scaled_bias still fails: 1 layer of width 1" in again.stdout
+
+
+def test_one_built_in_engine(tmp_path) -> None:
+    done = run("verify", "--cases", "50", "--engines", "reverse-scan", "--ensembles", "lecture", "--depths", "1-3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "reverse-scan" in done.stdout
+    assert "forward-scan" not in done.stdout
+    assert (tmp_path / "chainback-report" / "activations.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("verify", "--cases", "-3"), "`cases` must be at least 1, got -3"),
+        (("verify", "--cases", "many"), "'many' is no whole number"),
+        (("verify", "--cases", "1.5"), "'1.5' is no whole number"),
+        (("verify", "--depths", "8-1"), "'8-1' are no numbers: write them as 1,2,4 or 1-24"),
+        (("verify", "--engines", "backward"), "engine 'backward' is not known"),
+        (("verify", "--engines", ""), "name at least one"),
+        (("verify", "--engine", "nowhere:x"), "engine 'nowhere:x' cannot be loaded"),
+        (("verify", "--ensembles", "lectrue"), "ensemble 'lectrue' is not known"),
+        (("verify", "--platform", "abacus"), "platform 'abacus' is not there"),
+        (("verify", "--output", "/dev/null/out"), "cannot write to folder /dev/null/out"),
+        (("verify", "--nonsense"), "No such option"),
+        (("replay",), "Missing argument 'CASE_ID'"),
+        (("replay", "x"), "case id 'x' is none: one reads like lecture@1:0:8x1:3:17"),
+        (("fly",), "No such command 'fly'"),
+    ],
+)
+def test_bad_usage_is_one_sentence_and_exit_2(tmp_path, arguments, sentence: str) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_help_is_instant(tmp_path) -> None:
+    start = time.perf_counter()
+    done = run("verify", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--junit" in done.stdout
+    assert time.perf_counter() - start < 5
+
+
+def test_interrupted_by_ctrl_c(tmp_path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(HERE)}
+    command = [sys.executable, "-m", "chainback", "verify", "--cases", "1e7", "--engines", "none", "--engine", "twins:sleeps"]
+    process = subprocess.Popen(
+        [*command, "--depths", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+    )
+    time.sleep(12)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert "INCOMPLETE: interrupted after" in out
+    assert "Traceback" not in err
+    assert '"complete": false' in (tmp_path / "chainback-report" / "environment.json").read_text()
+    assert "accepted" in (tmp_path / "chainback-report" / "tolerance.csv").read_text()
+    assert not list((tmp_path / "chainback-report").glob(".*part"))

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from chainback import draw, gradient, judge
+from chainback.bounds import envelope
+from chainback.tally import Histogram, Pair, RowKey, Tally, Yardstick
+
+
+def test_quantiles_are_at_most_a_thirty_second_above() -> None:
+    rng = np.random.default_rng(0)
+    values = np.exp(rng.normal(0, 4, 50_000)).astype(np.float32)
+    histogram = Histogram()
+    for part in np.array_split(values, 7):
+        histogram.add(part)
+    for share in (0.01, 0.5, 0.99, 1.0):
+        exact = np.quantile(values, share, method="inverted_cdf")
+        assert exact <= histogram.quantile(share) <= exact * (1 + 1 / 31)
+
+
+def test_quantiles_of_nothing_zeros_and_infinities() -> None:
+    assert np.isnan(Histogram().quantile(0.5))
+    histogram = Histogram()
+    histogram.add(np.float32([0, 0, 0, 0, np.inf]), ignored_zeros=1)
+    assert histogram.counts.sum() == 4
+    assert histogram.quantile(0.5) == 0.0
+    assert histogram.quantile(1.0) > 3e38
+
+
+@pytest.fixture(scope="module")
+def judged():
+    case = draw("huge", seed=0, depth=5, width=1, batch=2, rows=200)
+    bounds = envelope(case)
+    assert 0 < bounds.decided.sum() < 200
+    found = gradient(case.chain, case.inputs, case.targets)
+    return case, bounds, np.array(found.weights), np.array(found.biases)
+
+
+def tally_of(case, bounds, answer, rows=200):
+    tally = Tally(RowKey("engine", "batched", "huge", 5, 1))
+    rejection = tally.add(judge(case, answer, within=bounds), case.ids, Yardstick(bounds, rows))
+    return tally, rejection
+
+
+def test_rows_say_what_the_numbers_are(judged) -> None:
+    case, bounds, weights, biases = judged
+    tally, rejection = tally_of(case, bounds, (weights, biases))
+    row = tally.row()
+    decided = bounds.decided
+    assert rejection is None
+    assert (row["cases"], row["components"]) == (200, 2000)
+    assert (row["accepted"], row["rejected"], row["undecided"]) == (decided.sum(), 0, 200 - decided.sum())
+    got = np.concatenate([weights.reshape(200, -1), biases.reshape(200, -1)], 1)[decided].astype(float)
+    reference, bound = bounds.reference[decided], bounds.bound[decided]
+    error = np.abs(got - reference)
+    assert row["margin_max"] == pytest.approx((error / bound).max())
+    normal = np.abs(reference) >= 2.0**-126
+    in_u = (error[normal] / np.abs(reference[normal])) * 2.0**24
+    assert row["error_u_max"] == pytest.approx(in_u.max())
+    assert row["error_u_rms"] == pytest.approx(np.sqrt(np.mean(in_u**2)))
+    assert row["informative"] == pytest.approx(np.mean(bound <= 1e-3 * np.abs(reference)))
+    worst = int(np.flatnonzero(decided)[np.argmax((error / bound).max(axis=1))])
+    assert row["worst_case"] == case.ids[worst]
+    assert row["verdict"] == "accepted"
+
+
+def test_the_rejected_case_is_named(judged) -> None:
+    case, bounds, weights, biases = judged
+    row = int(np.flatnonzero(bounds.decided)[7])
+    wrong = biases.copy()
+    wrong[row, 2] += 1 + np.abs(wrong[row, 2])
+    tally, rejection = tally_of(case, bounds, (weights, wrong))
+    assert rejection is not None
+    assert rejection.case_id == case.ids[row]
+    assert "db_3[0]: got" in rejection.reason
+    assert (tally.rejected, str(tally.verdict)) == (1, "rejected")
+    assert tally.note.startswith(case.ids[row])
+
+
+def test_nan_is_the_worst_margin(judged) -> None:
+    case, bounds, weights, biases = judged
+    wrong = biases.copy()
+    wrong[np.flatnonzero(bounds.decided)[0], 0] = np.nan
+    tally, _ = tally_of(case, bounds, (weights, wrong))
+    assert tally.row()["margin_max"] == np.inf
+    assert tally.rejected == 1
+
+
+def test_only_judged_rows_count(judged) -> None:
+    case, bounds, weights, biases = judged
+    tally, _ = tally_of(case, bounds, (weights, biases), rows=50)
+    assert tally.row()["cases"] == 50
+    assert tally.accepted == bounds.decided[:50].sum()
+
+
+def test_digests_know_bits_and_not_order(judged) -> None:
+    case, bounds, weights, biases = judged
+    other = draw("huge", seed=0, depth=5, width=1, batch=3, rows=200)
+    answer = tuple(map(np.asarray, gradient(other.chain, other.inputs, other.targets).__dict__.values()))[:2]
+
+    def digest(*order, flip=False):
+        tally = Tally(RowKey("engine", "batched", "huge", 5, 1))
+        for which in order:
+            part, grads = (case, (weights, biases)) if which == 0 else (other, answer)
+            if flip and which == 0:
+                changed = grads[1].copy()
+                changed.view(np.int32)[0, 0] ^= 1
+                grads = (grads[0], changed)
+            inside = envelope(part)
+            tally.add(judge(part, grads, within=inside), part.ids, Yardstick(inside, 200))
+        return tally.row()["digest"]
+
+    assert digest(0, 1) == digest(1, 0)
+    assert digest(0, 1) != digest(0, 1, flip=True)
+    assert digest(0) != digest(1)
+
+
+def test_pairs_count_bits_and_margins() -> None:
+    pair = Pair("a", "b", "lecture", 3, 1)
+    a = np.float32([[1.0, 2.0, 3.0]])
+    b = np.float32([[1.0, 2.0 + 2.0**-22, 4.0]])
+    pair.add(a, b, np.float32([[10.0, 10.0, 10.0]]))
+    row = pair.row()
+    assert (row["components"], row["disagreeing"], row["verdict"]) == (3, 1, "rejected")
+    assert row["identical"] == pytest.approx(1 / 3)
+    assert row["margin_max"] == pytest.approx(10.0)
+    nan = Pair("a", "b", "lecture", 3, 1)
+    nan.add(np.float32([[np.nan]]), np.float32([[np.nan]]), np.float32([[1.0]]))
+    assert nan.row()["verdict"] == "rejected"
+    assert Pair("a", "b", "lecture", 3, 1).row()["verdict"] == "undecided"
