@@ -141,8 +141,8 @@ class Report:
             f"seed {environment.get('seed', '?')}"
         )
         caption = (
-            "margin: largest error / bound. u: error in units of 2^-24 |truth|, the largest and the 99th percentile (the median "
-            "over rows). sharp: share of the components whose bound is at most 1/1000 of the truth."
+            "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
+            "(median over rows). sharp: share of the components whose bound is at most 1/1000 of the truth."
         )
         table = Table(
             title=title,
@@ -274,8 +274,10 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 #: The columns that hold text, even where it looks like a number.
 _TEXT = frozenset(
-    "jax jaxlib platform device_kind dtype matmul_precision engine engine_a engine_b execution ensemble activation quantity "
-    "method verdict worst_case digest note".split()
+    (
+        *("jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision", "engine", "engine_a", "engine_b"),
+        *("execution", "ensemble", "activation", "quantity", "method", "verdict", "worst_case", "digest", "note"),
+    )
 )
 
 

@@ -85,7 +85,7 @@ def chains(
         raise UsageError("`activations` must name at least one")
     for name in names:
         activation(name)
-    return _chains((min_depth, max_depth), (min_width, max_width), names, numbers or parameters())
+    return _chains((min_depth, max_depth), (min_width, max_width), names, parameters() if numbers is None else numbers)
 
 
 @st.composite
@@ -111,4 +111,4 @@ def cases(
     """
     if chain is not None and limits:
         raise UsageError(f"give `chain` or limits of one, not both: got chain and {', '.join(limits)}")
-    return _cases(chains(**limits) if chain is None else chain, numbers or parameters())
+    return _cases(chains(**limits) if chain is None else chain, parameters() if numbers is None else numbers)

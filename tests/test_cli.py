@@ -37,7 +37,18 @@ def test_an_accepted_run(tmp_path) -> None:
 
 
 def test_a_rejected_run_tells_what_and_how_to_look_closer(tmp_path) -> None:
-    arguments = ("verify", "--cases", "100", "--engines", "none", "--engine", "twins:scaled_bias", "--depths", "3", "--quiet")
+    arguments = (
+        "verify",
+        "--cases",
+        "100",
+        "--engines",
+        "none",
+        "--engine",
+        "twins:scaled_bias",
+        "--depths",
+        "3",
+        "--quiet",
+    )
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert "REJECTED twins:scaled_bias (batched) on lecture@1:0:3x1:" in done.stdout.replace("\n", " ")
@@ -50,7 +61,18 @@ def test_a_rejected_run_tells_what_and_how_to_look_closer(tmp_path) -> None:
 
 
 def test_one_built_in_engine(tmp_path) -> None:
-    done = run("verify", "--cases", "50", "--engines", "reverse-scan", "--ensembles", "lecture", "--depths", "1-3", cwd=tmp_path)
+    done = run(
+        "verify",
+        "--cases",
+        "50",
+        "--engines",
+        "reverse-scan",
+        "--ensembles",
+        "lecture",
+        "--depths",
+        "1-3",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "reverse-scan" in done.stdout
     assert "forward-scan" not in done.stdout
@@ -94,9 +116,25 @@ def test_help_is_instant(tmp_path) -> None:
 
 def test_interrupted_by_ctrl_c(tmp_path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    command = [sys.executable, "-m", "chainback", "verify", "--cases", "1e7", "--engines", "none", "--engine", "twins:sleeps"]
+    command = [
+        sys.executable,
+        "-m",
+        "chainback",
+        "verify",
+        "--cases",
+        "1e7",
+        "--engines",
+        "none",
+        "--engine",
+        "twins:sleeps",
+    ]
     process = subprocess.Popen(
-        [*command, "--depths", "3"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment
+        [*command, "--depths", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
     )
     time.sleep(12)
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Every engine in the table, and the extended Jacobian: against the truth, against JAX's own AD, and the lecture's figures."""
+"""Every engine in the table, and the extended Jacobian: against the truth, JAX's own AD, and the lecture's figures."""
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,9 @@ def test_solve_transposed_gives_the_gradient(solver) -> None:
     assert judge(case, (db[:, :, None] * system.states[:-1, None], db)).accepted
     # And D itself, applied to the adjoints, is the gradient in the order of p.
     flat = np.einsum("lip,li->p", system.rhs(), adjoints)
-    assert np.allclose(flat, np.concatenate([np.r_[np.outer(g, x).ravel(), g] for g, x in zip(db, system.states, strict=False)]))
+    assert np.allclose(
+        flat, np.concatenate([np.r_[np.outer(g, x).ravel(), g] for g, x in zip(db, system.states, strict=False)])
+    )
 
 
 @pytest.mark.parametrize("width", [1, 2])
@@ -145,7 +147,9 @@ def test_limits_say_why(limit, within, beyond, word: str) -> None:
 
 def test_an_engine_beyond_its_limit_says_so() -> None:
     deep = draw("deep", seed=0, depth=100, width=1, batch=0, rows=1)
-    with pytest.raises(chainback.EngineError, match="engine forward-unrolled cannot take this batch: an unrolled program"):
+    with pytest.raises(
+        chainback.EngineError, match="engine forward-unrolled cannot take this batch: an unrolled program"
+    ):
         gradient(deep.chain, deep.inputs, deep.targets, "forward-unrolled")
 
 
@@ -187,7 +191,9 @@ def square():
 
 def test_an_activation_of_the_users_own(square) -> None:
     rng = np.random.default_rng(0)
-    chain = Chain(*(rng.normal(size=s).astype(f32) for s in ((32, 3, 2, 2), (32, 3, 2))), ("tanh", "half_square", "identity"))
+    chain = Chain(
+        *(rng.normal(size=s).astype(f32) for s in ((32, 3, 2, 2), (32, 3, 2))), ("tanh", "half_square", "identity")
+    )
     case = Case(chain, *(rng.normal(size=(32, 2)).astype(f32) for _ in range(2)))
     for engine in NAMES:
         assert judge(case, gradient(chain, case.inputs, case.targets, engine)).accepted, engine

@@ -16,10 +16,27 @@ from chainback.tally import Rejection
 
 def row(engine="e", verdict="accepted", **more):
     base = {
-        **{"schema": 1, "jax": "0", "engine": engine, "execution": "batched", "ensemble": "lecture", "depth": 3},
-        **{"width": 1, "cases": 10, "components": 60, "accepted": 10, "rejected": 0, "undecided": 0},
-        **{"verdict": verdict, "informative": 0.75, "margin_max": 0.1 + 0.2, "margin_p99": 1 / 3, "error_u_max": 1e300},
-        **{"error_u_p99": 2.0, "digest": "0012345678901234", "run_s": 0.25, "note": ""},
+        "schema": 1,
+        "jax": "0",
+        "engine": engine,
+        "execution": "batched",
+        "ensemble": "lecture",
+        "depth": 3,
+        "width": 1,
+        "cases": 10,
+        "components": 60,
+        "accepted": 10,
+        "rejected": 0,
+        "undecided": 0,
+        "verdict": verdict,
+        "informative": 0.75,
+        "margin_max": 0.1 + 0.2,
+        "margin_p99": 1 / 3,
+        "error_u_max": 1e300,
+        "error_u_p99": 2.0,
+        "digest": "0012345678901234",
+        "run_s": 0.25,
+        "note": "",
     }
     return base | more
 
@@ -31,7 +48,7 @@ def report(*rows, complete=True, agreement=(), activations=(), **environment) ->
 
 def test_csv_files_read_back_exactly(tmp_path) -> None:
     numbers = np.random.default_rng(0).random(200) * 10.0 ** np.arange(-100, 100)
-    rows = [row(margin_max=v, note="a, \"quoted\" note") for v in numbers] + [row(margin_max=float("nan"))]
+    rows = [row(margin_max=v, note='a, "quoted" note') for v in numbers] + [row(margin_max=float("nan"))]
     written = report(*rows)
     written.to_csv(tmp_path / "tolerance.csv")
     back = read_csv(tmp_path / "tolerance.csv")
@@ -52,7 +69,7 @@ def test_the_folder_holds_what_is_promised_and_nothing_half_written(tmp_path) ->
 
 def test_a_file_that_cannot_be_replaced_leaves_no_trace(tmp_path) -> None:
     (tmp_path / "tolerance.csv").mkdir()
-    with pytest.raises(UsageError, match="cannot write .*tolerance.csv"):
+    with pytest.raises(UsageError, match=r"cannot write .*tolerance\.csv"):
         report(row()).to_csv(tmp_path / "tolerance.csv")
     assert [p.name for p in tmp_path.iterdir()] == ["tolerance.csv"]
 
@@ -106,7 +123,9 @@ def printed(made: Report, **options) -> str:
 
 def test_the_table_says_it_all_in_80_columns() -> None:
     made = Report(
-        report(row("triangular-substitution", cases=1_000_000), row("f", "not run", note="too deep", depth=9)).tolerance,
+        report(
+            row("triangular-substitution", cases=1_000_000), row("f", "not run", note="too deep", depth=9)
+        ).tolerance,
         pd.DataFrame([{"verdict": "accepted"}]),
         pd.DataFrame(),
         {"complete": True, "packages": {"jax": "0.4.30"}, "device_kind": "cpu", "seed": 4, "elapsed_s": 1.25},
@@ -121,7 +140,13 @@ def test_the_table_says_it_all_in_80_columns() -> None:
 
 def test_rejections_are_printed_even_when_quiet() -> None:
     wrong = report(row(verdict="rejected"))
-    made = Report(wrong.tolerance, wrong.agreement, wrong.activations, wrong.environment, (Rejection("e", "batched", "id", "db_1"),))
+    made = Report(
+        wrong.tolerance,
+        wrong.agreement,
+        wrong.activations,
+        wrong.environment,
+        (Rejection("e", "batched", "id", "db_1"),),
+    )
     assert "REJECTED e (batched) on id: db_1" in printed(made, brief=True)
     assert "margin" not in printed(made, brief=True)
 

@@ -93,7 +93,7 @@ def test_only_judged_rows_count(judged) -> None:
 
 
 def test_digests_know_bits_and_not_order(judged) -> None:
-    case, bounds, weights, biases = judged
+    case, _, weights, biases = judged
     other = draw("huge", seed=0, depth=5, width=1, batch=3, rows=200)
     answer = tuple(map(np.asarray, gradient(other.chain, other.inputs, other.targets).__dict__.values()))[:2]
 
