@@ -76,7 +76,7 @@ class Chain:
     def scalar(cls, weights: Any, biases: Any, activations: Sequence[str]) -> Chain:
         """Return the chain of width 1 with these numbers, one of each a layer, in float32."""
         w, b = (_as_array(n, v).astype(np.float32) for n, v in (("weights", weights), ("biases", biases)))
-        return cls(w.reshape(-1, 1, 1), b.reshape(-1, 1), activations)
+        return cls(w.reshape(-1, 1, 1), b.reshape(-1, 1), tuple(activations))
 
     @property
     def depth(self) -> int:

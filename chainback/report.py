@@ -55,20 +55,14 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """Rejected if any row is; accepted if the run is complete and every engine that ran was accepted somewhere."""
-        engines = (
-            [engine_verdict(Verdict(v) for v in rows["verdict"]) for _, rows in self.tolerance.groupby("engine")]
-            if len(self.tolerance)
-            else []
+        for frame in (self.agreement, self.activations):
+            if any(row["verdict"] == str(Verdict.REJECTED) for row in _records(frame)):
+                return Verdict.REJECTED
+        engines = overall(
+            engine_verdict(Verdict(row["verdict"]) for row in rows)
+            for rows in _by(_records(self.tolerance), "engine").values()
         )
-        others = [
-            overall([Verdict.ACCEPTED, *(Verdict(v) for v in frame["verdict"])])
-            for frame in (self.agreement, self.activations)
-            if len(frame)
-        ]
-        rejected = Verdict.REJECTED in (*engines, *others)
-        if rejected:
-            return Verdict.REJECTED
-        return overall([*engines, *others]) if self.complete and engines else Verdict.UNDECIDED
+        return engines if self.complete or engines is Verdict.REJECTED else Verdict.UNDECIDED
 
     @property
     def accepted(self) -> bool:
@@ -105,7 +99,7 @@ class Report:
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
         """Write a JUnit file: a test case for each row of `tolerance.csv`."""
-        rows = self.tolerance.to_dict("records")
+        rows = _records(self.tolerance)
         suite = ElementTree.Element(
             "testsuite",
             name="chainback verify",
@@ -156,27 +150,25 @@ class Report:
         )
         for column in ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict"):
             table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
-        for engine in dict.fromkeys(self.tolerance["engine"] if len(self.tolerance) else []):
-            rows = self.tolerance[self.tolerance["engine"] == engine]
-            table.add_row(*_engine_cells(str(engine), rows))
+        for engine, rows in _by(_records(self.tolerance), "engine").items():
+            table.add_row(*_engine_cells(engine, rows))
         return table
 
     def _remarks(self) -> Iterable[Text]:
-        rows = self.tolerance
-        if len(rows):
-            undecided = int(rows.loc[rows["verdict"] != str(Verdict.NOT_RUN), "undecided"].sum())
-            if undecided:
-                yield Text(f"{undecided:,} answers were left undecided: some order of evaluation overflows there.")
-            skipped = rows[rows["verdict"] == str(Verdict.NOT_RUN)]
-            for (engine, note), group in skipped.groupby(["engine", "note"], sort=False):
-                shapes = ", ".join(dict.fromkeys(f"{r.depth}x{r.width}" for r in group.itertuples()))
+        rows = _records(self.tolerance)
+        declined = [row for row in rows if row["verdict"] == str(Verdict.NOT_RUN)]
+        if undecided := sum(row["undecided"] for row in rows):
+            yield Text(f"{undecided:,} answers were left undecided: some order of evaluation overflows there.")
+        for engine, its_rows in _by(declined, "engine").items():
+            for note, where in _by(its_rows, "note").items():
+                shapes = ", ".join(dict.fromkeys(f"{row['depth']}x{row['width']}" for row in where))
                 yield Text(f"{engine} was not run at {shapes}: {note}.")
         for frame, what in ((self.agreement, "pairs of engines"), (self.activations, "activation sweeps")):
-            if len(frame):
-                wrong = frame[frame["verdict"] == str(Verdict.REJECTED)]
-                right = int((frame["verdict"] == str(Verdict.ACCEPTED)).sum())
-                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {len(wrong)} rejected.")
-                for row in wrong.head(5).to_dict("records"):
+            judged = _by(_records(frame), "verdict")
+            if judged:
+                right, wrong = (judged.get(str(v), []) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
+                yield Text(f"{what}: {len(right)} of {len(frame)} rows accepted, {len(wrong)} rejected.")
+                for row in wrong[:5]:
                     yield Text("  rejected: " + ", ".join(f"{k} {v}" for k, v in row.items() if k in _SPOKEN))
         yield from self._verdict()
 
@@ -204,17 +196,28 @@ def engine_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return Verdict.NOT_RUN
 
 
-def _engine_cells(engine: str, rows: pd.DataFrame) -> tuple[RenderableType, ...]:
-    verdict = engine_verdict(Verdict(v) for v in rows["verdict"])
-    weights = rows["components"].astype(float)
-    sharp = rows["informative"].fillna(0.0)
-    share = float((sharp * weights).sum() / weights.sum()) if weights.sum() else float("nan")
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _by(rows: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(str(row[key]), []).append(row)
+    return groups
+
+
+def _engine_cells(engine: str, rows: list[dict[str, Any]]) -> tuple[RenderableType, ...]:
+    verdict = engine_verdict(Verdict(row["verdict"]) for row in rows)
+    judged = [row for row in rows if row["verdict"] != str(Verdict.NOT_RUN) and not np.isnan(row["margin_max"])]
+    weight = sum(row["components"] for row in judged)
+    share = sum(row["informative"] * row["components"] for row in judged) / weight if weight else float("nan")
     return (
         engine,
-        f"{int(rows['cases'].sum()):,}",
-        _number(rows["margin_max"].max()),
-        _number(rows["error_u_max"].max()),
-        _number(rows["error_u_p99"].median()),
+        f"{sum(row['cases'] for row in rows):,}",
+        _number(max((row["margin_max"] for row in judged), default=float("nan"))),
+        _number(np.nanmax([row["error_u_max"] for row in judged]) if judged else float("nan")),
+        _number(np.nanmedian([row["error_u_p99"] for row in judged]) if judged else float("nan")),
         "–" if np.isnan(share) else f"{share:.1%}",
         Text(str(verdict), style=_WORDS[verdict]),
     )
@@ -264,7 +267,7 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     try:
         text = pd.read_csv(path, dtype=str, keep_default_na=False)
-        frame = text.apply(lambda column: column if column.name in _TEXT else _numeric(column))
+        frame = pd.DataFrame({name: text[name] if name in _TEXT else _numeric(text[name]) for name in text.columns})
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
     if "schema" not in frame or set(frame["schema"]) != {SCHEMA}:
@@ -281,7 +284,7 @@ _TEXT = frozenset(
 )
 
 
-def _numeric(column: pd.Series) -> pd.Series:
+def _numeric(column: Any) -> Any:
     """Return whole numbers where all are whole, else floats: Python reads each to the nearest, as it was written."""
     try:
         return column.map(int)

@@ -29,9 +29,9 @@ Array = Any
 def grid() -> np.ndarray:
     """Return the points of the sweep, float32: [−104, 104] densely, both signs of 2⁻¹²⁶ … 2¹³ and some special points."""
     dense = np.arange(-104 * 64, 104 * 64 + 1, dtype=np.float32) / np.float32(64.0)
-    sizes = np.ldexp(np.float32([1.0, 1.25, 1.6]), np.arange(-126, 13)[:, None]).ravel().astype(np.float32)
-    near_one = np.float32([1.0, 1.0 + 2.0**-23, 1.0 - 2.0**-24])
-    return np.concatenate([dense, sizes, -sizes, near_one, -near_one, np.float32([0.0, -0.0])])
+    sizes = np.ldexp(np.array([1.0, 1.25, 1.6], np.float32), np.arange(-126, 13)[:, None]).ravel().astype(np.float32)
+    near_one = np.array([1.0, 1.0 + 2.0**-23, 1.0 - 2.0**-24], np.float32)
+    return np.concatenate([dense, sizes, -sizes, near_one, -near_one, np.array([0.0, -0.0], np.float32)])
 
 
 def _measurements(name: str) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:

@@ -1,15 +1,17 @@
 """Where rounding has nothing to say, every engine is exact: identity layers, zero weights, the same bits twice."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laboratory import ALL, DEPTH, components, compiled, decided, padded, run
+from laboratory import ALL, DEPTH, compiled, components, decided, padded, run
 
 from chainback import ENGINES, Case, Chain, strategies
 
-f32 = np.float32
+f32: Any = np.float32
 ordinary = st.floats(-8, 8, width=32, allow_subnormal=False).filter(lambda v: v == 0 or abs(v) > 1e-6)
 
 
@@ -45,7 +47,11 @@ def test_the_same_run_gives_the_same_bits(engine: str, case) -> None:
 
 @pytest.mark.parametrize("engine", ALL)
 @settings(max_examples=25)
-@given(cases=st.lists(strategies.cases(min_depth=3, max_depth=3, max_width=1, activations=["tanh"]), min_size=5, max_size=5))
+@given(
+    cases=st.lists(
+        strategies.cases(min_depth=3, max_depth=3, max_width=1, activations=["tanh"]), min_size=5, max_size=5
+    )
+)
 def test_a_batch_is_its_cases(engine: str, cases) -> None:
     whole = padded_batch(cases)
     together = run(engine, whole)
@@ -60,7 +66,9 @@ def test_a_batch_is_its_cases(engine: str, cases) -> None:
 def padded_batch(cases) -> Case:
     parts = [padded(case) for case in cases]
     chain = Chain(
-        np.stack([p.chain.weights for p in parts]), np.stack([p.chain.biases for p in parts]), parts[0].chain.activations
+        np.stack([p.chain.weights for p in parts]),
+        np.stack([p.chain.biases for p in parts]),
+        parts[0].chain.activations,
     )
     return Case(chain, np.stack([p.inputs for p in parts]), np.stack([p.targets for p in parts]))
 

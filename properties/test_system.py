@@ -1,5 +1,7 @@
 """The one idea, (I − L) dx = D dp: its structure, its two substitutions, and what linearity makes of them."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from chainback import Case, strategies
 from chainback.engines.triangular import SOLVERS
 from chainback.programs import codes, scanned
 
-f32 = np.float32
+f32: Any = np.float32
 case_strategy = strategies.cases(max_width=2)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -82,11 +84,15 @@ def test_jvp_and_vjp_are_adjoint(case, seed: int) -> None:
     target = rng.standard_normal(chain.width).astype(f32)
     bounds = decided(Case(case.chain, case.inputs, target))
     cotangent = bounds.truth.residual[:, 0].astype(f32)
-    pushed, pulled = pushed_and_pulled(chain.weights, chain.biases, codes(chain.activations), case.inputs, tangents, cotangent)
+    pushed, pulled = pushed_and_pulled(
+        chain.weights, chain.biases, codes(chain.activations), case.inputs, tangents, cotangent
+    )
     flat = np.concatenate([np.ravel(t) for t in tangents]).astype(np.float64)
     gradient = np.concatenate([np.ravel(p) for p in pulled]).astype(np.float64)
     # Each side is a sum of components, each within its bound of the truth; the pushforward adds the sum's own roundings.
-    allowed = 2 * np.sum(np.abs(flat) * bounds.bound[0]) + len(flat) * 2.0**-24 * np.sum(np.abs(flat * bounds.reference[0]))
+    allowed = 2 * np.sum(np.abs(flat) * bounds.bound[0]) + len(flat) * 2.0**-24 * np.sum(
+        np.abs(flat * bounds.reference[0])
+    )
     spread = bounds.spread.adjoint_magnitudes
     allowed += len(flat) * 2.0**-24 * magnitude_of_paths(bounds, flat, chain.width, spread)
     assert abs(np.sum(cotangent * np.float64(pushed)) - np.sum(gradient * flat)) <= allowed
@@ -103,7 +109,9 @@ def magnitude_of_paths(bounds, flat: np.ndarray, width: int, magnitudes: np.ndar
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("transposed", [False, True])
 @given(case=case_strategy, seed=seeds, exponent=st.integers(-8, 8))
-def test_scaling_the_seed_by_a_power_of_two_is_exact(solver: str, transposed: bool, case, seed: int, exponent: int) -> None:
+def test_scaling_the_seed_by_a_power_of_two_is_exact(
+    solver: str, transposed: bool, case, seed: int, exponent: int
+) -> None:
     system = system_of(case)
     rhs = right_hand_side(seed, case.chain.width)
     substitution_bound(system, rhs * f32(2.0**exponent), transposed=transposed)

@@ -1,5 +1,7 @@
 """The float64 functions against mpmath, the curvature bounds against the functions, the rounding models against JAX."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import mpmath
@@ -13,6 +15,8 @@ from chainback.engines.closed_forms import value_and_slope
 from chainback.programs import function
 from chainback.rounding import FLOAT32
 
+f32: Any = np.float32
+
 NAMES = list(MP_ACTIVATIONS)
 SMOOTH = [name for name in NAMES if not ACTIVATIONS[name].kinks]
 
@@ -20,7 +24,7 @@ SMOOTH = [name for name in NAMES if not ACTIVATIONS[name].kinks]
 def points(count: int = 400) -> np.ndarray:
     rng = np.random.default_rng(1)
     spread = np.concatenate([np.linspace(-90, 90, count), rng.normal(0, 1, count), rng.normal(0, 1e-3, count // 4)])
-    return np.concatenate([spread.astype(np.float32), np.float32([0.0, -0.0, 1.0, -1.0, 30.0, -30.0])])
+    return np.concatenate([spread.astype(np.float32), f32([0.0, -0.0, 1.0, -1.0, 30.0, -30.0])])
 
 
 def test_every_builtin_is_covered() -> None:
@@ -85,7 +89,7 @@ def test_rounding_models_hold_against_mpmath(name: str, which: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_documented_slope_at_the_kink_is_jaxs(name: str) -> None:
     for kink in ACTIVATIONS[name].kinks:
-        z = np.float32([kink])
+        z = f32([kink])
         assert measured(name, "slope, reverse", z) == ACTIVATIONS[name].slope(z.astype(np.float64))
         assert measured(name, "slope, closed form", z) == ACTIVATIONS[name].slope(z.astype(np.float64))
 

@@ -1,5 +1,7 @@
 """The bound: honest under every order of evaluation, and sharp."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from chainback.bounds import components_of, envelope
 from chainback.judgement import judge
 from chainback.rounding import ARITHMETICS, FLOAT32
 
-f32 = np.float32
+f32: Any = np.float32
 
 
 def relative(name: str, depth: int, width: int = 1, rows: int = 2000) -> float:

@@ -1,6 +1,7 @@
 """The gate as a function: it accepts what is right, rejects every twin that is wrong, and survives what it tests."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,15 @@ from chainback import ENGINES, UsageError, verify
 from chainback.campaign import arithmetic_of, engines_named, load_engine
 from chainback.report import read_csv
 
-SMALL = {"cases": 60, "ensembles": ("lecture", "mixed"), "depths": (5,), "activations": False, "samples": False}
+f32: Any = np.float32
+
+SMALL: dict[str, Any] = {
+    "cases": 60,
+    "ensembles": ("lecture", "mixed"),
+    "depths": (5,),
+    "activations": False,
+    "samples": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -194,9 +203,7 @@ def test_a_gelu_that_loses_its_tail_is_rejected_there_and_only_there() -> None:
     pytest.importorskip("torch")
 
     def judged(z: float) -> bool:
-        case = chainback.Case(
-            chainback.Chain.scalar([1.0], [0.0], ["gelu"]), np.float32([z]), np.float32([-1.0])
-        ).as_batch()
+        case = chainback.Case(chainback.Chain.scalar([1.0], [0.0], ["gelu"]), f32([z]), f32([-1.0])).as_batch()
         arguments = (case.chain.weights, case.chain.biases, case.chain.activations, case.inputs, case.targets)
         return chainback.judge(case, twins.by_torch_with_its_own_gelu(*arguments)).accepted
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 import chainback
 from chainback import Case, Chain, UsageError
 
-f32 = np.float32
+f32: Any = np.float32
 
 
 def chain(depth: int = 3, width: int = 2, batch: int | None = None) -> Chain:

@@ -1,5 +1,7 @@
 """Every engine in the table, and the extended Jacobian: against the truth, JAX's own AD, and the lecture's figures."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from chainback.engines.limits import few_layers, few_tangents, small_matrix, sma
 from chainback.engines.triangular import SOLVERS
 from chainback.oracle import solve
 
-f32 = np.float32
+f32: Any = np.float32
 NAMES = list(ENGINES)
 
 

@@ -1,6 +1,7 @@
 """The truth against exact rational arithmetic and 50-digit arithmetic: value, gradient, and that the bound holds both."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from chainback import Case, Chain, draw
 from chainback.bounds import components_of, envelope
 from chainback.oracle import solve, true_gradient
 
-f32 = np.float32
+f32: Any = np.float32
 
 
 def random_case(seed: int, names: tuple[str, ...], width: int, scale: float = 1.0) -> Case:

@@ -100,6 +100,7 @@ def test_damaged_files_get_one_sentence(tmp_path, text: str, sentence: str) -> N
         (report(row(), complete=False), "undecided", 3),
         (report(row(verdict="rejected"), complete=False), "rejected", 1),
         (report(row(), agreement=[{"verdict": "rejected"}]), "rejected", 1),
+        (report(row(), agreement=[{"verdict": "undecided"}]), "accepted", 0),
         (report(row(), activations=[{"verdict": "rejected"}]), "rejected", 1),
     ],
 )

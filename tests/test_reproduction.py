@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from chainback.reproduction import layers, shrink
 from chainback.rounding import FLOAT32
 from chainback.scripts import script
 
-f32 = np.float32
+f32: Any = np.float32
 HERE = Path(__file__).parent
 
 

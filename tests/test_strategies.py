@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from chainback import Case, Chain, UsageError, strategies
 
+SEARCH = settings(max_examples=5000, database=None, derandomize=True)
+
 
 @given(strategies.cases(max_depth=5, max_width=3))
 def test_cases_are_cases(case) -> None:
@@ -39,7 +41,7 @@ def test_numbers_shrink_towards_simple_ones() -> None:
     assert least.activations == ("identity", "identity")
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0 + 2.0**-23, 2.0**-126, -(2.0**-20)])
+@pytest.mark.parametrize("value", [0.0, 1.0 + 2.0**-23, 2.0**-126, 2.0**-20, -2.0])
 def test_the_ugly_values_are_drawn(value: float) -> None:
     numbers = strategies.parameters(2.0**12)
     assert (

@@ -1,9 +1,13 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from chainback import draw, gradient, judge
 from chainback.bounds import envelope
 from chainback.tally import Histogram, Pair, RowKey, Tally, Yardstick
+
+f32: Any = np.float32
 
 
 def test_quantiles_are_at_most_a_thirty_second_above() -> None:
@@ -20,7 +24,7 @@ def test_quantiles_are_at_most_a_thirty_second_above() -> None:
 def test_quantiles_of_nothing_zeros_and_infinities() -> None:
     assert np.isnan(Histogram().quantile(0.5))
     histogram = Histogram()
-    histogram.add(np.float32([0, 0, 0, 0, np.inf]), ignored_zeros=1)
+    histogram.add(f32([0, 0, 0, 0, np.inf]), ignored_zeros=1)
     assert histogram.counts.sum() == 4
     assert histogram.quantile(0.5) == 0.0
     assert histogram.quantile(1.0) > 3e38
@@ -116,14 +120,14 @@ def test_digests_know_bits_and_not_order(judged) -> None:
 
 def test_pairs_count_bits_and_margins() -> None:
     pair = Pair("a", "b", "lecture", 3, 1)
-    a = np.float32([[1.0, 2.0, 3.0]])
-    b = np.float32([[1.0, 2.0 + 2.0**-22, 4.0]])
-    pair.add(a, b, np.float32([[10.0, 10.0, 10.0]]))
+    a = f32([[1.0, 2.0, 3.0]])
+    b = f32([[1.0, 2.0 + 2.0**-22, 4.0]])
+    pair.add(a, b, f32([[10.0, 10.0, 10.0]]))
     row = pair.row()
     assert (row["components"], row["disagreeing"], row["verdict"]) == (3, 1, "rejected")
     assert row["identical"] == pytest.approx(1 / 3)
     assert row["margin_max"] == pytest.approx(10.0)
     nan = Pair("a", "b", "lecture", 3, 1)
-    nan.add(np.float32([[np.nan]]), np.float32([[np.nan]]), np.float32([[1.0]]))
+    nan.add(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]))
     assert nan.row()["verdict"] == "rejected"
     assert Pair("a", "b", "lecture", 3, 1).row()["verdict"] == "undecided"
