@@ -23,7 +23,7 @@ def test_limits_hold(chain) -> None:
 
 def shrunk(condition, **limits) -> Chain:
     return find(
-        strategies.chains(**limits), condition, settings=settings(max_examples=2000, database=None, derandomize=True)
+        strategies.chains(**limits), condition, settings=SEARCH
     )
 
 
@@ -45,14 +45,14 @@ def test_numbers_shrink_towards_simple_ones() -> None:
 def test_the_ugly_values_are_drawn(value: float) -> None:
     numbers = strategies.parameters(2.0**12)
     assert (
-        find(numbers, lambda v: v == value and (v != 0 or np.copysign(1, v) > 0), settings=settings(max_examples=5000))
+        find(numbers, lambda v: v == value and (v != 0 or np.copysign(1, v) > 0), settings=SEARCH)
         == value
     )
 
 
 def test_negative_zero_is_drawn() -> None:
     found = find(
-        strategies.parameters(), lambda v: v == 0 and np.copysign(1, v) < 0, settings=settings(max_examples=5000)
+        strategies.parameters(), lambda v: v == 0 and np.copysign(1, v) < 0, settings=SEARCH
     )
     assert found == 0
 
