@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -146,6 +148,36 @@ def answer(engine: Protocol, case: Case) -> Any:
         raise EngineError(f"it raised {type(error).__name__}: {_sentence(error)}") from error
 
 
+class _Interruption:
+    """Ctrl-C while a campaign runs: asks it to stop after the engine at work; a second one stops at once.
+
+    An exception raised in the middle of a compiler's callback may be lost there; a request is not.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._previous: Any = None
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+
+    def _request(self, *_: object) -> None:
+        if self._requested:
+            raise KeyboardInterrupt
+        self._requested = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if it was asked for."""
+        if self._requested:
+            raise KeyboardInterrupt
+
+
 @dataclass
 class _Drawn:
     batch: Batch
@@ -162,6 +194,7 @@ class _Run:
     seed: int
     device: Any
     arithmetic: Arithmetic
+    interruption: _Interruption
     tallies: dict[RowKey, Tally] = field(default_factory=dict)
     pairs: dict[tuple[str, ...], Pair] = field(default_factory=dict)
     activations: list[dict[str, Any]] = field(default_factory=list)
@@ -195,6 +228,7 @@ class _Run:
         batch, ids = drawn.batch, drawn.case.ids
         answers: dict[str, Array] = {}
         for name, engine in self.engines.items():
+            self.interruption.check()
             tally = self.tally(name, "batched", batch.ensemble, batch.depth, batch.width)
             shape = (batch.depth, batch.width, batch.rows)
             if isinstance(engine, Engine) and (reason := engine.limit(*shape)):
@@ -244,6 +278,7 @@ class _Run:
         for label, engine in self.engines.items():
             if not isinstance(engine, Engine):
                 continue
+            self.interruption.check()
             tally = self.tally(label, execution, name, depth, width)
             start = time.perf_counter()
             try:
@@ -341,7 +376,8 @@ def verify(
     families = [ensemble(name) for name in dict.fromkeys(names)]
     batches = plan(families, cases=cases, seed=seed, depths=depths, widths=widths)
     device = device_of(platform)
-    run = _Run(chosen, seed, device, arithmetic_of(device))
+    interruption = _Interruption()
+    run = _Run(chosen, seed, device, arithmetic_of(device), interruption)
     for folder in (output, None if junit is None else Path(junit).parent):
         if folder is not None:
             writable_folder(folder)
@@ -351,7 +387,7 @@ def verify(
     stopped = ""
     compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
     try:
-        with jax.default_device(device):
+        with interruption, jax.default_device(device):
             run.compile_all(batches, compilers)
             tell(0, cases, "compiling")
             done = 0
@@ -369,7 +405,9 @@ def verify(
                     run.verify_sample(family.name, widths, execution)
             if ours and activations:
                 tell(done, cases, "activations")
-                run.activations.extend(sweep(run.arithmetic, device))
+                for row in sweep(run.arithmetic, device):
+                    interruption.check()
+                    run.activations.append(row)
             tell(done, cases, "done")
     except KeyboardInterrupt:
         stopped = f"interrupted after {sum(t.cases for t in run.tallies.values())} answers"
@@ -407,7 +445,8 @@ def _report(run: _Run, begun: datetime, elapsed: float, stopped: str, cases: int
         facts["stopped"] = stopped
 
     def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-        return pd.DataFrame([identity | row for row in rows])
+        found = [identity | row for row in rows]
+        return pd.DataFrame(found) if found else pd.DataFrame(columns=[*identity, "verdict"])
 
     order = {name: place for place, name in enumerate(run.engines)}
     executions = {"batched": 0, "single": 1, "eager": 2}

@@ -173,10 +173,10 @@ class Report:
         yield from self._verdict()
 
     def _verdict(self) -> Iterable[Text]:
-        for rejection in self.rejections[:12]:
+        for rejection in self.rejections[:_SHOWN]:
             yield Text.assemble(("REJECTED ", "bold red"), str(rejection))
-        if len(self.rejections) > 12:
-            yield Text(f"… and {len(self.rejections) - 12} more: see the notes in tolerance.csv.")
+        if len(self.rejections) > _SHOWN:
+            yield Text(f"and in {len(self.rejections) - _SHOWN} batches more: see the notes in tolerance.csv.")
         if not self.complete:
             yield Text(f"INCOMPLETE: {self.environment.get('stopped', 'the run was interrupted')}.", style="yellow")
         seconds = self.environment.get("elapsed_s")
@@ -184,6 +184,8 @@ class Report:
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
 
 
+#: How many rejections are printed.
+_SHOWN = 4
 _SPOKEN = ("engine_a", "engine_b", "ensemble", "activation", "quantity", "method", "execution", "margin_max", "worst_z")
 
 
@@ -270,7 +272,7 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
         frame = pd.DataFrame({name: text[name] if name in _TEXT else _numeric(text[name]) for name in text.columns})
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
-    if "schema" not in frame or set(frame["schema"]) != {SCHEMA}:
+    if "schema" not in frame or not set(frame["schema"]) <= {SCHEMA}:
         raise UsageError(f"{path} is no report of schema {SCHEMA}: write it with this version of chainback")
     return frame
 

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 import pandas as pd
 from rich.console import Console, Group, RenderableType
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -89,13 +88,15 @@ class Replay:
                 parts.append(
                     Text(f"\nSmallest chain found on which {item.engine} still fails: {size}. A reproducer:\n")
                 )
-            if item.script:
-                parts.append(Syntax(item.script, "python", word_wrap=False, background_color="default"))
         return Group(*parts)
 
     def print(self, console: Console | None = None) -> None:
-        """Print the layers, the verdicts and the reproducers."""
-        (console or Console()).print(self)
+        """Print the layers, the verdicts and, unwrapped, ready to be copied, the reproducers."""
+        console = console or Console()
+        console.print(self)
+        for item in self.engines:
+            if item.script:
+                console.out("", item.script, sep="\n", highlight=False)
 
 
 def replay(case_id: str, *, engines: str | Iterable[str | Protocol] = "all", platform: str | None = None) -> Replay:

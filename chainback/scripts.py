@@ -105,7 +105,7 @@ _TRIANGULAR = """
 def gradient(weights, biases):
     states, slopes = [x], []
     for layer, name in enumerate(activations):
-        h, slope = closed_forms[name](weights[layer] @ states[-1] + biases[layer])
+        h, slope = closed_form[name](weights[layer] @ states[-1] + biases[layer])
         states.append(h)
         slopes.append(slope)
     slopes, width = jnp.stack(slopes), len(x)
@@ -120,7 +120,7 @@ _TRUTH = """
 # The truth, in float64 NumPy.
 states, slopes = [np.float64(x)], []
 for layer, name in enumerate(activations):
-    h, slope = truths[name](np.float64(weights[layer]) @ states[-1] + biases[layer])
+    h, slope = true[name](np.float64(weights[layer]) @ states[-1] + biases[layer])
     states.append(h)
     slopes.append(slope)
 adjoint = states[-1] - y
@@ -144,13 +144,18 @@ def _literal(name: str, array: Any) -> str:
 
 
 def _table(name: str, place: int, used: list[str]) -> list[str]:
-    lines = [f"{name} = {{"]
-    for activation in used:
-        formula = _FORMULAS[activation][place] if activation in _FORMULAS else "...  # an activation of your own"
-        library = ("", "jnp", "np")[place]
-        opening = f"lambda z, e=None: ((e := {library}.exp(-{library}.abs(z))), {formula})[1:]" if place else formula
-        lines.append(f'    "{activation}": {opening},')
-    return [*lines, "}"]
+    """Return the source of a dictionary from activation to JAX function (0), closed form (1) or truth (2)."""
+    sources = {name: _FORMULAS[name][place] if name in _FORMULAS else "...  # your own activation" for name in used}
+    if place == 0:
+        return [f"{name} = {{", *(f'    "{key}": {source},' for key, source in sources.items()), "}"]
+    library, lines = ("jnp", "np")[place - 1], []
+    for key, source in sources.items():
+        lines += ["", f"def {name}_{key}(z):"]
+        if "e)" in source or "e /" in source:
+            lines.append(f"    e = {library}.exp(-{library}.abs(z))")
+        lines.append(f"    return {source}")
+    entries = ", ".join(f'"{key}": {name}_{key}' for key in sources)
+    return [*lines, "", f"{name} = {{{entries}}}"]
 
 
 def script(engine: str, case: Case, judgement: Judgement | None, case_id: str) -> str:
@@ -182,7 +187,7 @@ def script(engine: str, case: Case, judgement: Judgement | None, case_id: str) -
     if judgement is None or judgement.malformed or (wrong := _first_wrong(judgement)) is None:
         return "\n".join([*lines, "print(dweights, dbiases)"]) + "\n"
     component, place, layer = wrong
-    lines += _table("truths", 2, used)
+    lines += _table("true", 2, used)
     weights = chain.weights.size
     index = np.unravel_index(
         place if place < weights else place - weights, chain.weights.shape if place < weights else chain.biases.shape
@@ -218,14 +223,14 @@ def _gradient_lines(engine: str, used: list[str]) -> list[str]:
     if engine not in ENGINES:
         module, _, name = engine.partition(":")
         return [
-            "import importlib",
-            f'engine = getattr(importlib.import_module("{module}"), "{name}")',
+            f"from {module} import {name} as engine",
+            "",
             "dweights, dbiases = engine(weights[None], biases[None], activations, x[None], y[None])",
             "dweights, dbiases = np.asarray(dweights)[0], np.asarray(dbiases)[0]",
         ]
     method, _, kind = engine.partition("-")
     if method == "triangular":
-        lines = _table("closed_forms", 1, used)
+        lines = _table("closed_form", 1, used)
         lines.append(_TRIANGULAR.format(solver=_SOLVERS[kind].strip("\n")).rstrip())
     else:
         lines = _table("functions", 0, used)

@@ -81,9 +81,9 @@ def test_rounding_models_hold_against_mpmath(name: str, which: str) -> None:
     allowed = constant * FLOAT32.unit_roundoff * scale + underflow + np.where(at_kink, 1.0, 0.0)
     error = np.abs(measured(name, which, z) - truth)
     assert np.all(error <= allowed)
-    # The model is not idle: ten times sharper it would fail for every activation that rounds at all.
+    # The model is not idle: twenty times sharper it would fail for every activation that rounds at all.
     if constant and which != "slope, closed form" and name != "leaky_relu":
-        assert np.any(error > 0.1 * constant * FLOAT32.unit_roundoff * scale + underflow)
+        assert np.any(error > 0.05 * constant * FLOAT32.unit_roundoff * scale + underflow)
 
 
 @pytest.mark.parametrize("name", NAMES)

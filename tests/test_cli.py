@@ -57,7 +57,13 @@ def test_a_rejected_run_tells_what_and_how_to_look_closer(tmp_path) -> None:
     again = run(*command.removeprefix("Look closer: chainback ").split(), cwd=tmp_path)
     assert again.returncode == 1
     assert "db_1[0]: got" in again.stdout
-    assert "Smallest chain found on which twins:scaled_bias still fails: 1 layer of width 1" in again.stdout
+    assert "Smallest chain found on which twins:scaled_bias still fails: 1 layer of width 1" in " ".join(
+        again.stdout.split()
+    )
+    reproducer = again.stdout[again.stdout.index("# twins:scaled_bias with jax") :]
+    code = [sys.executable, "-c", reproducer]
+    alone = subprocess.run(code, capture_output=True, text=True, cwd=HERE, timeout=120, check=False)
+    assert alone.stdout.strip().endswith("WRONG"), alone.stderr
 
 
 def test_one_built_in_engine(tmp_path) -> None:
@@ -136,7 +142,11 @@ def test_interrupted_by_ctrl_c(tmp_path) -> None:
         cwd=tmp_path,
         env=environment,
     )
-    time.sleep(12)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "called").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err

@@ -16,9 +16,24 @@ def outcome() -> dict[str, bool]:
     """Whether each property passed, with the faults of `planted.py` in place."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-p", "planted", "-p", "no:cacheprovider", "-p", "no:xdist", "-rA", "--tb=no"),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-p",
+                "planted",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:xdist",
+                "-rA",
+                "--tb=no",
+            ),
             *("-q", "--no-header", "--hypothesis-profile=planted", str(HERE.parent / "properties")),
-            *("-k", "not huge and (test_truth or same_bits or zero_weights or jitted or neumann or adjoint or power_of_two)"),
+            *(
+                "-k",
+                "not huge and (test_truth or same_bits or zero_weights or jitted or neumann or adjoint or power_of_two)",
+            ),
         ],
         capture_output=True,
         text=True,

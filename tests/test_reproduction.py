@@ -81,7 +81,7 @@ def test_a_rejected_case_is_shrunk_and_reproduced(twin: str, word: str) -> None:
     assert (done.smallest.chain.depth, done.smallest.chain.width) == (1, 1)
     numbers = np.concatenate([np.ravel(a) for a in (done.smallest.chain.weights, done.smallest.chain.biases)])
     assert set(np.abs(numbers)) <= {0.0, 1.0}
-    assert f'importlib.import_module("twins"), "{twin}"' in done.script
+    assert f"from twins import {twin} as engine" in done.script
 
 
 def test_a_fault_of_the_batch_alone_is_told_apart() -> None:

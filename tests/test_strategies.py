@@ -22,9 +22,7 @@ def test_limits_hold(chain) -> None:
 
 
 def shrunk(condition, **limits) -> Chain:
-    return find(
-        strategies.chains(**limits), condition, settings=SEARCH
-    )
+    return find(strategies.chains(**limits), condition, settings=SEARCH)
 
 
 def test_chains_shrink_by_losing_layers() -> None:
@@ -44,16 +42,11 @@ def test_numbers_shrink_towards_simple_ones() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0 + 2.0**-23, 2.0**-126, 2.0**-20, -2.0])
 def test_the_ugly_values_are_drawn(value: float) -> None:
     numbers = strategies.parameters(2.0**12)
-    assert (
-        find(numbers, lambda v: v == value and (v != 0 or np.copysign(1, v) > 0), settings=SEARCH)
-        == value
-    )
+    assert find(numbers, lambda v: v == value and (v != 0 or np.copysign(1, v) > 0), settings=SEARCH) == value
 
 
 def test_negative_zero_is_drawn() -> None:
-    found = find(
-        strategies.parameters(), lambda v: v == 0 and np.copysign(1, v) < 0, settings=SEARCH
-    )
+    found = find(strategies.parameters(), lambda v: v == 0 and np.copysign(1, v) < 0, settings=SEARCH)
     assert found == 0
 
 

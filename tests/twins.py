@@ -1,6 +1,7 @@
 """Engines of a user's own: correct ones by other libraries, and wrong twins that the gate must reject."""
 
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +94,8 @@ def transposed_coupling(weights, biases, activations, inputs, targets):
 
 
 def sleeps(*arguments):
+    """Right, slow, and leaves a sign that it was called."""
+    Path("called").touch()
     time.sleep(0.2)
     return _RIGHT(*arguments)
 
