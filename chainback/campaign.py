@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -390,6 +390,8 @@ def verify(
         with interruption, jax.default_device(device):
             run.compile_all(batches, compilers)
             tell(0, cases, "compiling")
+            if not all(isinstance(engine, Engine) for engine in chosen.values()):
+                wait(run.programs.values())  # an engine of the user's own may trace, too
             done = 0
             upcoming = drawers.submit(run.draw, batches[0])
             for place, batch in enumerate(batches):

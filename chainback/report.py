@@ -169,7 +169,7 @@ class Report:
                 right, wrong = (judged.get(str(v), []) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
                 yield Text(f"{what}: {len(right)} of {len(frame)} rows accepted, {len(wrong)} rejected.")
                 for row in wrong[:5]:
-                    yield Text("  rejected: " + ", ".join(f"{k} {v}" for k, v in row.items() if k in _SPOKEN))
+                    yield Text("  rejected: " + ", ".join(_spoken(row)))
         yield from self._verdict()
 
     def _verdict(self) -> Iterable[Text]:
@@ -182,6 +182,14 @@ class Report:
         seconds = self.environment.get("elapsed_s")
         took = f" in {seconds:.1f} s" if seconds is not None else ""
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
+
+
+def _spoken(row: dict[str, Any]) -> Iterable[str]:
+    """Say of a row of `agreement.csv` or `activations.csv` what it is about and how far off it is."""
+    for key in _SPOKEN:
+        if key in row:
+            value = row[key]
+            yield f"{key.replace('_', ' ')} {_number(value) if isinstance(value, float) else value}"
 
 
 #: How many rejections are printed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from chainback.programs import Activations
 __all__ = ["Compiled", "Engine", "anything_goes"]
 
 Array = Any
+#: Threads may compile side by side, but JAX before 0.5 leaks tracers where two of them trace the same function at once.
+_TRACING = threading.Lock()
 Gradient = Callable[[Array, Array, Activations, Array, Array], tuple[Array, Array]]
 
 
@@ -90,7 +93,9 @@ class Engine:
             shape(batch, width),
             shape(batch, width),
         )
-        return Compiled(_batched(self.gradient, tuple(ACTIVATIONS)).lower(*arguments).compile(), device)
+        with _TRACING:
+            lowered = _batched(self.gradient, tuple(ACTIVATIONS)).lower(*arguments)
+        return Compiled(lowered.compile(), device)
 
 
 @functools.cache
