@@ -14,7 +14,9 @@ __all__ = ["environment"]
 
 _PACKAGES = ("chainback", "jax", "jaxlib", "numpy", "scipy", "pandas", "hypothesis")
 #: Environment variables that change what a compiler produces, or where it runs.
-_VARIABLES = ("JAX_", "XLA_", "TF_", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS")
+_VARIABLES = ("JAX_", "XLA_", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS")
+#: Variables that only say where something lies.
+_PLACES = ("_DIR", "_PATH", "_FILE")
 
 
 def version(package: str) -> str:
@@ -39,7 +41,9 @@ def environment(now: datetime) -> dict[str, Any]:
         "machine": platform.machine(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+        "variables": {
+            k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES) and not k.endswith(_PLACES)
+        },
         "byte_order": sys.byteorder,
     }
 

@@ -7,6 +7,7 @@ from chainback.environment import environment, version
 def test_it_names_versions_machine_and_flags(monkeypatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
     monkeypatch.setenv("SECRET_TOKEN", "hush")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "hush")
     facts = environment(datetime(2026, 1, 1, tzinfo=UTC))
     assert facts["time"] == "2026-01-01T00:00:00+00:00"
     assert {"jax", "jaxlib", "numpy"} <= set(facts["packages"])

@@ -1,0 +1,74 @@
+"""What the README promises is executed here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def block(label: str) -> str:
+    found = re.search(rf"<!-- {re.escape(label)} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    assert found, f"the README has no block {label!r}"
+    return found[1]
+
+
+def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
+
+
+def test_the_failing_example_fails_as_printed(tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(block("mine.py"))
+    command = re.search(r"\$ chainback (verify --engines none .*)", README)
+    assert command
+    done = run(sys.executable, "-m", "chainback", *command[1].split(), cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    # Versions, digits that they may change, and times aside, the output is the README's.
+    for line in (
+        "REJECTED mine:gradients (batched) on lecture@1:0:4x1:0:0/33: dW_1[0,0]: got",
+        "rejected",
+        "Look closer",
+    ):
+        assert line in done.stdout
+        assert line in README
+    again = run(*(sys.executable, "-m", "chainback"), *_look_closer(done.stdout), cwd=tmp_path)
+    reproducer = again.stdout[again.stdout.index("# mine:gradients with jax") :]
+    alone = run(sys.executable, "-c", reproducer, cwd=tmp_path)
+    assert "expected 0.125 +- 1.8e-07\nWRONG" in alone.stdout
+    assert "expected 0.125 +- 1.8e-07\nWRONG" in README
+
+
+def _look_closer(text: str) -> list[str]:
+    return next(line for line in text.splitlines() if line.startswith("Look closer: chainback ")).split()[3:]
+
+
+def test_the_python_example_runs(tmp_path) -> None:
+    (tmp_path / "test_example.py").write_text(block("in python"))
+    done = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    assert (tmp_path / "tolerance.csv").exists()
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    if not (ROOT / ".ci" / "run").exists():
+        pytest.skip("no .ci here")
+    assert "<!-- the test command -->" in (ROOT / ".ci" / "run").read_text()
+    assert "pytest -n auto" in block("the test command")
+    assert "chainback verify" in block("the run command")
+
+
+def test_the_million_is_the_committed_report() -> None:
+    from chainback.report import read_csv
+
+    committed = read_csv(ROOT / "reports" / "cpu" / "tolerance.csv")
+    assert set(committed["verdict"]) <= {"accepted", "not run", "undecided"}
+    batched = committed[(committed["execution"] == "batched") & (committed["engine"] == "reverse-scan")]
+    assert batched["cases"].sum() == 1_000_000
+    assert "1,000,004" in README
