@@ -225,6 +225,7 @@ def _through_activation(
         second, third = np.fmin(model.second_max, second * growth), np.fmin(model.third_max, third * growth)
         for crease in model.creases:
             curvature = np.where(np.abs(z - crease) <= E_z, second, curvature)
+        second = np.fmin(second, curvature + third * E_z)
         E_x = (slope + 0.5 * second * E_z) * E_z
         E_δ = (curvature + 0.5 * third * E_z) * E_z + slope_rounding
     E_x = E_x + value_rounding + model.value_rounding * u * slope * E_z

@@ -271,9 +271,8 @@ class _Run:
             pair = self.pairs.setdefault(tuple(map(str, key)), Pair(*key))
             pair.add(answers[a], answers[b], per_two_bounds)
 
-    def verify_sample(self, name: str, widths: Sequence[int] | None, execution: str) -> None:
+    def verify_sample(self, name: str, depth: int, width: int, execution: str) -> None:
         """Run our own engines on one case of a family, without batch: jitted ("single"), or op by op ("eager")."""
-        depth, width = sample_shape(ensemble(name), self.seed, widths)
         drawn = self.draw(Batch(name, depth, width, 0, 1, 1))
         for label, engine in self.engines.items():
             if not isinstance(engine, Engine):
@@ -403,8 +402,10 @@ def verify(
                 done += batch.judged
             if ours and samples:
                 for family, execution in _sampled(families, seed):
-                    tell(done, cases, f"one by one: {family.name}")
-                    run.verify_sample(family.name, widths, execution)
+                    shape = sample_shape(family, seed, depths, widths)
+                    if shape is not None:
+                        tell(done, cases, f"one by one: {family.name}")
+                        run.verify_sample(family.name, *shape, execution)
             if ours and activations:
                 tell(done, cases, "activations")
                 for row in sweep(run.arithmetic, device):

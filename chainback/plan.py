@@ -32,6 +32,7 @@ _WEIGHTS_IN_BATCH = 1 << 16
 #: Batches that a shape is spread over, where there are cases enough: each draws its own depth and activations.
 _BATCHES = 8
 _MOST_DEPTHS = 4
+_MOST_LAYERS_ONE_BY_ONE = 64
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,17 @@ def plan(
     return [queue[r] for r in range(rounds) for queue in queues if r < len(queue)]
 
 
-def sample_shape(family: Ensemble, seed: int, widths: Sequence[int] | None) -> tuple[int, int]:
-    """Return (depth, width) of the few cases that are run one by one, where compilation and dispatch are dear."""
+def sample_shape(
+    family: Ensemble, seed: int, depths: Sequence[int] | None, widths: Sequence[int] | None
+) -> tuple[int, int] | None:
+    """Return (depth, width) of the few cases that are run one by one, where compilation and dispatch are dear.
+
+    None where the depths that were asked for are all too large for that.
+    """
     generator = _generator(seed, "sample")
-    depth = int(generator.integers(2, 4, endpoint=True))
+    depth = int(generator.integers(2, 4, endpoint=True)) if depths is None else min(depths)
+    if depth > _MOST_LAYERS_ONE_BY_ONE:
+        return None
     width = min(widths) if widths else int(generator.integers(2, 3, endpoint=True)) if family.wide else 1
     return depth, width
 

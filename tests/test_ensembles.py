@@ -63,16 +63,16 @@ def test_depths_are_random_and_padding_is_exact_identity(name: str) -> None:
 
 #: The bits of one batch of each ensemble. If one changes, its version must rise: an id must keep its meaning.
 DIGESTS = {
-    "lecture": "27b483fd66d1482d",
-    "mixed": "bfc430ad3134629a",
-    "alive": "2050dae954ebbdd4",
-    "saturated": "9695d02d31447acb",
-    "kinks": "5d682a8314775472",
-    "tiny": "35e6a1e0759f123d",
-    "huge": "331153e99f1dc3e0",
-    "special": "c63bd08faedac62b",
-    "wide": "9c9f7555ec1fe235",
-    "deep": "15dd707590494be4",
+    "lecture": (1, "27b483fd66d1482d"),
+    "mixed": (1, "bfc430ad3134629a"),
+    "alive": (1, "2050dae954ebbdd4"),
+    "saturated": (1, "9695d02d31447acb"),
+    "kinks": (1, "5d682a8314775472"),
+    "tiny": (1, "35e6a1e0759f123d"),
+    "huge": (1, "331153e99f1dc3e0"),
+    "special": (1, "c63bd08faedac62b"),
+    "wide": (1, "9c9f7555ec1fe235"),
+    "deep": (2, "5182f442110175f3"),
 }
 
 
@@ -84,7 +84,7 @@ def digest(name: str) -> str:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_versions_are_pinned(name: str) -> None:
-    assert (ENSEMBLES[name].version, digest(name)) == (1, DIGESTS[name])
+    assert (ENSEMBLES[name].version, digest(name)) == DIGESTS[name]
 
 
 def test_ensembles_do_what_they_say() -> None:
@@ -106,7 +106,7 @@ def test_ensembles_do_what_they_say() -> None:
     assert 0.02 < 1 - np.mean([envelope(c).decided.mean() for c in sample("huge")]) < 0.6
     deep = envelope(draw("deep", seed=0, depth=3000, width=1, batch=0, rows=3))
     assert deep.decided.all()
-    assert np.median(deep.bound / np.abs(deep.reference)) < 0.1
+    assert np.median(deep.bound / np.abs(deep.reference)) < 0.01
 
 
 @pytest.mark.parametrize(
