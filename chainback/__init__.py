@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
     from chainback.ensembles import ENSEMBLES, draw, rebuild
     from chainback.errors import ChainbackError, EngineError, UsageError
+    from chainback.faults import FAULTS, audit
     from chainback.judgement import Judgement, Verdict, judge
     from chainback.programs import states
     from chainback.report import Report
@@ -33,11 +34,13 @@ _HOMES = {
     "ENGINES": "engines",
     "ENSEMBLES": "ensembles",
     "EngineError": "errors",
+    "FAULTS": "faults",
     "ExtendedJacobian": "engines.triangular",
     "Judgement": "judgement",
     "Report": "report",
     "UsageError": "errors",
     "Verdict": "judgement",
+    "audit": "faults",
     "draw": "ensembles",
     "extended_jacobian": "engines.triangular",
     "gradient": "engines",
@@ -53,6 +56,7 @@ _HOMES = {
 __all__ = [
     "ENGINES",
     "ENSEMBLES",
+    "FAULTS",
     "Activation",
     "Case",
     "Chain",
@@ -63,6 +67,7 @@ __all__ = [
     "Report",
     "UsageError",
     "Verdict",
+    "audit",
     "draw",
     "extended_jacobian",
     "gradient",

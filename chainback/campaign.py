@@ -29,7 +29,7 @@ from chainback.engines import ENGINES, Engine
 from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
 from chainback.environment import environment
 from chainback.errors import EngineError, UsageError
-from chainback.judgement import judge
+from chainback.judgement import Judgement, judge
 from chainback.plan import Batch, plan, sample_shape
 from chainback.report import SCHEMA, Report, writable_folder
 from chainback.rounding import ARITHMETICS, Arithmetic
@@ -244,9 +244,19 @@ class _Run:
                 continue
             judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
             self.note(tally.add(judgement, ids, drawn.yardstick))
+            if batch.number == 0 and not judgement.malformed and not self._repeats(program, drawn, judgement):
+                self.note(tally.fail(0, ids[0], "it gave other bits when it was run on the same batch again"))
             if not judgement.malformed:
                 answers[name] = drawn.yardstick.select(judgement.got)
         self._compare(drawn, answers)
+
+    def _repeats(self, program: Protocol, drawn: _Drawn, first: Judgement) -> bool:
+        """Whether a second run on the same batch gives the same bits."""
+        try:
+            again = judge(drawn.case, answer(program, drawn.case), arithmetic=self.arithmetic, within=drawn.envelope)
+        except EngineError:
+            return False
+        return again.got.tobytes() == first.got.tobytes()
 
     def _program(self, name: str, engine: Protocol, shape: tuple[int, int, int], tally: Tally) -> Protocol:
         if not isinstance(engine, Engine):

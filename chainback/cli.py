@@ -97,7 +97,7 @@ def _engines(engines: Any, own: tuple[str, ...]) -> Any:
 def cli() -> None:
     """Are the gradients that this JAX, on this device, computes right?
 
-    Exit codes: 0 accepted, 1 rejected, 2 bad usage, 3 nothing could be decided.
+    Exit codes: 0 accepted, 1 rejected, 2 bad usage, 3 nothing could be decided, 4 a planted fault escaped.
     """
 
 
@@ -162,6 +162,27 @@ def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | Non
     again = chainback.replay(case_id, engines=_engines(engines, own), platform=platform)
     again.print(Console())
     return again.exit_code
+
+
+@cli.command()
+@click.option(
+    "--cases", type=_Whole(), default=1000, show_default=True, help="Chains that each faulty engine is given."
+)
+@click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
+@click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-report"),
+    show_default=True,
+    help="Folder for audit.csv and detection.csv.",
+)
+def audit(cases: int, seed: int, platform: str | None, output: Path) -> int:
+    """Plant named faults in engines and see which of them the gate catches."""
+    with _progress(quiet=False) as tell:
+        found = chainback.audit(cases=cases, seed=seed, platform=platform, output=output, progress=tell)
+    found.print(Console())
+    return found.exit_code
 
 
 class _progress:  # noqa: N801 -- used as a function

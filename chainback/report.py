@@ -21,7 +21,7 @@ from chainback.errors import UsageError
 from chainback.judgement import Verdict, exit_code, overall
 from chainback.tally import Rejection
 
-__all__ = ["SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder"]
+__all__ = ["SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder", "write_csv"]
 
 #: Raised whenever a column changes its meaning.
 SCHEMA = 1
@@ -80,7 +80,7 @@ class Report:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `tolerance.csv` to a file, whole or not at all."""
-        _write(Path(path), _csv(self.tolerance))
+        write_csv(self.tolerance, path)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write the report folder: each file whole or not at all.
@@ -94,7 +94,7 @@ class Report:
             ("agreement.csv", self.agreement),
             ("activations.csv", self.activations),
         ):
-            _write(target / name, _csv(frame))
+            write_csv(frame, target / name)
         _write(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
@@ -237,8 +237,9 @@ def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= value < 1e5 else f"{value:,.0f}"
 
 
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n", na_rep="nan")
+def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Write a table as CSV, whole or not at all, so that `read_csv` gives back the same bits."""
+    _write(Path(path), frame.to_csv(index=False, lineterminator="\n", na_rep="nan"))
 
 
 def _write(path: Path, text: str) -> None:
@@ -289,7 +290,20 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
 _TEXT = frozenset(
     (
         *("jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision", "engine", "engine_a", "engine_b"),
-        *("execution", "ensemble", "activation", "quantity", "method", "verdict", "worst_case", "digest", "note"),
+        *(
+            "execution",
+            "ensemble",
+            "activation",
+            "quantity",
+            "method",
+            "verdict",
+            "worst_case",
+            "digest",
+            "note",
+            "fault",
+            "what",
+            "first",
+        ),
     )
 )
 

@@ -33,7 +33,7 @@ class Histogram:
 
     def add(self, values: Array, ignored_zeros: int = 0) -> None:
         """Count the values, except for so many of the zeros among them."""
-        bits = values.astype(np.float32).view(np.int32).ravel() >> self._SHIFT
+        bits = (values.astype(np.float32).view(np.int32).ravel() & 0x7FFFFFFF) >> self._SHIFT
         self.counts += np.bincount(bits, minlength=self._BINS)[: self._BINS]
         self.counts[0] -= ignored_zeros
 
@@ -156,9 +156,9 @@ class Tally:
         return self._reject(ids[row], f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong")
 
     def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
-        """Count cases on which the engine gave no answer at all."""
+        """Count cases on which the engine gave no answer at all (none, if only their repetition was wrong)."""
         self.cases += cases
-        self.rejected += cases
+        self.rejected += max(1, cases)
         return self._reject(case_id, reason)
 
     def _reject(self, case_id: str, reason: str) -> Rejection:

@@ -28,6 +28,8 @@ def test_quantiles_of_nothing_zeros_and_infinities() -> None:
     assert histogram.counts.sum() == 4
     assert histogram.quantile(0.5) == 0.0
     assert histogram.quantile(1.0) > 3e38
+    histogram.add(np.array([0xFFC00000], np.uint32).view(np.float32))  # NaN with its sign bit set, as inf · 0 gives
+    assert histogram.counts.sum() == 5
 
 
 @pytest.fixture(scope="module")

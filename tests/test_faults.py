@@ -1,0 +1,58 @@
+"""The audit: every planted fault is caught, and an audit of a gate that sleeps says so."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import chainback
+from chainback import ENGINES, faults
+from chainback.faults import FAULTS, Fault, audit, detection_limits
+from chainback.report import read_csv
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    return audit(cases=400, output=folder), folder
+
+
+def test_every_planted_fault_is_caught_and_honest_engines_stand(audited) -> None:
+    found, _ = audited
+    assert found.escaped == ()
+    assert found.honest.accepted
+    assert found.exit_code == 0
+    assert list(found.faults["fault"]) == list(FAULTS)
+    assert len(FAULTS) >= 27
+
+
+def test_the_files_hold_the_tables(audited) -> None:
+    found, folder = audited
+    back = read_csv(folder / "audit.csv")
+    assert list(back["fault"]) == list(found.faults["fault"])
+    assert np.array_equal(back["share_rejected"], found.faults["share_rejected"])
+    assert len(read_csv(folder / "detection.csv")) == 9
+
+
+def test_a_fault_that_escapes_is_shown_and_exits_4(monkeypatch) -> None:
+    harmless = Fault("harmless", "nowhere: the engine is right", ENGINES["reverse-scan"], ensembles=("lecture",))
+    monkeypatch.setattr(faults, "FAULTS", {"harmless": harmless})
+    found = audit(cases=50)
+    assert found.escaped == ("harmless",)
+    assert found.exit_code == 4
+
+
+def test_a_tenth_of_a_percent_is_far_above_the_detection_limit() -> None:
+    limits = detection_limits(ensembles=("lecture",), depths=(1, 8), rows=500)
+    assert list(limits["depth"]) == [1, 8]
+    assert (limits["log2"] <= -17).all()
+    assert (limits["limit_u"] == 2.0 ** (24 + limits["log2"])).all()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_says_what_it_is(name: str) -> None:
+    fault = FAULTS[name]
+    assert fault.what
+    assert callable(fault.engine)
+    assert set(fault.ensembles) <= set(chainback.ENSEMBLES)
+    assert dataclasses.asdict(dataclasses.replace(fault, engine=None))["name"] == name  # type: ignore[arg-type]
