@@ -118,7 +118,9 @@ def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
         components_of(*(np.moveaxis(a, -1, 0) for a in (source.weight_gradients, source.bias_gradients)))
         for source in (truth, spread)
     )
-    return Envelope(gradients, bounds, spread.decided, arithmetic, truth, spread)
+    # An infinite bound would accept anything: where one comes out, nothing is decided.
+    decided = spread.decided & np.isfinite(bounds).all(axis=1) & np.isfinite(gradients).all(axis=1)
+    return Envelope(gradients, bounds, decided, arithmetic, truth, spread)
 
 
 def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spread:

@@ -105,6 +105,15 @@ def test_possible_overflow_is_undecided_whatever_the_answer() -> None:
     assert judge(case, (right[0] * 0, right[1])).verdict == "undecided"
 
 
+@pytest.mark.parametrize("name", ["huge", "special", "saturated", "tiny"])
+def test_a_decided_case_has_finite_positive_bounds(name: str) -> None:
+    for batch in range(10):
+        bounds = envelope(draw(name, seed=9, depth=17, width=2, batch=batch, rows=100))
+        assert np.isfinite(bounds.bound[bounds.decided]).all()
+        assert (bounds.bound[bounds.decided] > 0).all()
+        assert np.isfinite(bounds.reference[bounds.decided]).all()
+
+
 @pytest.mark.parametrize("z", [0.0, 1e-8, -1e-8])
 def test_at_a_kink_either_slope_is_right_and_nothing_beyond(z: float) -> None:
     case = Case(Chain.scalar([1.0], [0.5], ["relu"]), f32([-0.5 + z]), f32([-1.0]))
