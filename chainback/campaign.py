@@ -63,7 +63,7 @@ def load_engine(path: str) -> tuple[str, Protocol]:
         found = getattr(importlib.import_module(module), name)
     except AttributeError:
         raise UsageError(f"engine {path!r} cannot be loaded: module {module} has no {name!r}") from None
-    except Exception as error:  # whatever importing a stranger's module may raise
+    except (Exception, SystemExit) as error:  # whatever importing a stranger's module may raise
         raise UsageError(f"engine {path!r} cannot be loaded: {type(error).__name__}: {_sentence(error)}") from None
     if not callable(found):
         raise UsageError(f"engine {path!r} cannot be used: it is a {type(found).__name__}, not a callable")
@@ -144,7 +144,7 @@ def answer(engine: Protocol, case: Case) -> Any:
     weights, biases, inputs, targets = arrays
     try:
         return engine(weights, biases, case.chain.activations, inputs, targets)
-    except Exception as error:  # an engine of the user's own may raise anything: that is its answer
+    except (Exception, SystemExit) as error:  # an engine may raise anything, or try to end the run: that is its answer
         raise EngineError(f"it raised {type(error).__name__}: {_sentence(error)}") from error
 
 

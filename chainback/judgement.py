@@ -195,7 +195,7 @@ def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch compo
     ):
         try:
             array = np.asarray(value)
-        except Exception as error:  # whatever an engine's own array type may raise
+        except (Exception, SystemExit) as error:  # whatever an engine's own array type may raise
             return None, f"its {name} cannot be read as an array ({type(error).__name__}: {_first_line(error)})"
         if array.dtype != asked.dtype:
             return None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}"
@@ -205,5 +205,5 @@ def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch compo
     return components_of(*parts), ""
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:200]

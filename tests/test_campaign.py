@@ -160,6 +160,7 @@ def test_the_same_run_gives_the_same_bits() -> None:
         (twins.last_layer_wrong, "dW_5[0,0]: got"),
         (twins.bfloat16, "got"),
         (twins.raises, "it raised RuntimeError: out of cheese"),
+        (twins.exits, "it raised SystemExit: 0"),
         (twins.returns_nothing, "it returned nothing"),
         (twins.returns_nan, "got nan"),
         (twins.returns_float64, "dtype float64, expected float32"),

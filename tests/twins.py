@@ -1,5 +1,6 @@
 """Engines of a user's own: correct ones by other libraries, and wrong twins that the gate must reject."""
 
+import sys
 import time
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def bfloat16(weights, biases, activations, inputs, targets):
 
 def raises(*_):
     raise RuntimeError("out of cheese\nredo from start")
+
+
+def exits(*_):
+    """Would end the whole run with exit code 0, which says accepted."""
+    sys.exit(0)
 
 
 def returns_nothing(*_):
