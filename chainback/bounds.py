@@ -16,9 +16,11 @@ with the suprema over |ξ − z| <= E_z. And back, from Λ = |r| on, the magnitu
     |x| : G |x|ᵀ                               E_W = E_g |x|ᵀ + (G + E_g) E_xᵀ + rounding        bound of dW
     Λ   ← |W|ᵀ G                               E_Λ ← |W|ᵀ E_g + (γ_n + q)|W|ᵀ (G + E_g)
 
-Underflow in the backward pass can strike any partial product, and is then multiplied by what lies on either side of it,
-and by up to 1 + |z| inside the rule of a curved activation (SiLU's slope is s + z s'): 8 N n² η K (1 + max|z|) is added to
-every bound, where K bounds every such product. Overflow in *some* order is legitimate when a
+Underflow can strike any partial product of couplings, and is then multiplied by what lies on either side of it, and by up to
+1 + |z| inside the rule of a curved activation (SiLU's slope is s + z s'): 8 N n² η K (1 + max|z|) is added to every bound,
+where K bounds every product of couplings. Reverse mode forms δ ∘ λ before it multiplies by |W|, which no product of couplings
+bounds: so η (1 + |z|) enters E_g, and 2 n η enters E_Λ, in every layer. Where the allowance for underflow exceeds the gradient
+itself the bound would prove nothing: such a case is undecided. Overflow in *some* order is legitimate when a
 contiguous product of couplings nears the largest float: such a case is undecided.
 """
 
@@ -42,6 +44,8 @@ Array = np.ndarray
 #: A product of couplings, residual and states may come this close to the largest float before its case is undecided: 24
 #: bits, far more than the bounds of its factors can add.
 _HEADROOM = 2.0**24
+#: An allowance for underflow below this is no obstacle, however small the gradient.
+_NEGLIGIBLE = 2.0**-100
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,8 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
 
     # Back. The seed is r = x_N − y, and forward mode ends in an inner product with it.
     magnitudes, E_Λ, E_g = np.empty_like(biases), np.empty_like(biases), np.empty_like(biases)
+    bent = np.array([model.second_max > 0.0 for model in models])[:, None, None]
+    rule = tiny * (1.0 + np.where(bent, np.abs(truth.arguments), 0.0))
     residual = np.abs(truth.residual)
     size = residual + E_x[-1]
     Λ, E = residual, E_x[-1] + (gamma(width + 1, u) + q) * size + 2 * tiny
@@ -158,11 +164,11 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
         magnitudes[i], E_Λ[i] = Λ, E
         G = slopes[i] * Λ
         E_g[i] = slopes[i] * E + E_δ[i] * (Λ + E)
-        E_g[i] += u * (G + E_g[i])
+        E_g[i] += u * (G + E_g[i]) + rule[i]
         transposed = np.swapaxes(weights[i] + lost_weights[i], 0, 1)
         Λ = matvec(transposed, G)
         E = matvec(transposed, E_g[i])
-        E += (gamma(width, u) + q) * (Λ + E)
+        E += (gamma(width, u) + q) * (Λ + E) + 2 * width * tiny
         if any_lost:
             E += matvec(np.swapaxes(lost_weights[i], 0, 1), G)
         couplings = weights[i] * (slopes[i] + E_δ[i])[:, None]
@@ -172,15 +178,18 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     E_W += (u + q) * (G[:, :, None] * states[:-1, None] + E_W)
 
     # Underflow and overflow of partial products.
-    total, peak = _products(coupling_norms)
+    total, peak = _products(coupling_norms[1:])  # C_1 multiplies dx_0 = 0
     ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
-    curved = [i for i, model in enumerate(models) if model.second_max > 0.0]
-    rule = 1.0 + np.abs(truth.arguments[curved]).max(axis=(0, 1), initial=0.0)
-    floor = 8.0 * depth * width**2 * tiny * total * ends * rule
+    floor = 8.0 * depth * width**2 * total * ends * rule.max(axis=(0, 1))
     E_W, E_b = E_W + floor, E_g + floor
     reached = width**2 * peak * ends * _HEADROOM
     forward = (_matvec_each(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
-    decided = (np.maximum(reached, forward) < arithmetic.largest) & np.isfinite(floor)
+    # An allowance for underflow that is neither negligible nor below the gradient itself would accept anything.
+    gradient = np.maximum(
+        np.abs(truth.bias_gradients).max(axis=(0, 1)), np.abs(truth.weight_gradients).max(axis=(0, 1, 2))
+    )
+    toothless = floor > np.maximum(gradient, _NEGLIGIBLE)
+    decided = (np.maximum(reached, forward) < arithmetic.largest) & np.isfinite(floor) & ~toothless
     return Spread(E_z, E_x, E_δ, E_Λ, magnitudes, E_W, E_b, decided)
 
 
