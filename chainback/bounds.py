@@ -16,11 +16,11 @@ with the suprema over |ξ − z| <= E_z. And back, from Λ = |r| on, the magnitu
     |x| : G |x|ᵀ                               E_W = E_g |x|ᵀ + (G + E_g) E_xᵀ + rounding        bound of dW
     Λ   ← |W|ᵀ G                               E_Λ ← |W|ᵀ E_g + (γ_n + q)|W|ᵀ (G + E_g)
 
-Underflow can strike any partial product of couplings, and is then multiplied by what lies on either side of it, and by up to
-1 + |z| inside the rule of a curved activation (SiLU's slope is s + z s'): 8 N n² η K (1 + max|z|) is added to every bound,
-where K bounds every product of couplings. Reverse mode forms δ ∘ λ before it multiplies by |W|, which no product of couplings
-bounds: so η (1 + |z|) enters E_g, and 2 n η enters E_Λ, in every layer. Where the allowance for underflow exceeds the gradient
-itself the bound would prove nothing: such a case is undecided. Overflow in *some* order is legitimate when a
+Underflow can strike any partial product of couplings, and is then multiplied by what lies on either side of it, and by
+up to 1 + |z| inside the rule of a curved activation (SiLU's slope is s + z s'): 8 N n² η K (1 + max|z|) is added to every
+bound, where K bounds every product of couplings. Reverse mode forms δ ∘ λ before it multiplies by |W|, which no product of
+couplings bounds: so η (1 + |z|) enters E_g, and 2 n η enters E_Λ, in every layer. Where the allowance for underflow exceeds
+the gradient itself the bound would prove nothing: such a case is undecided. Overflow in *some* order is legitimate when a
 contiguous product of couplings nears the largest float: such a case is undecided.
 """
 

@@ -6,6 +6,7 @@ While the engines run on one batch, NumPy draws the next and works out its truth
 from __future__ import annotations
 
 import importlib
+import operator
 import os
 import signal
 import threading
@@ -28,16 +29,18 @@ from chainback.case import Case
 from chainback.engines import ENGINES, Engine
 from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
 from chainback.environment import environment
-from chainback.errors import EngineError, UsageError
+from chainback.errors import EngineError, UsageError, sentence
 from chainback.judgement import Judgement, judge
 from chainback.plan import Batch, plan, sample_shape
-from chainback.report import SCHEMA, Report, writable_folder
+from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
 from chainback.rounding import ARITHMETICS, Arithmetic
 from chainback.sweep import sweep
 from chainback.tally import Pair, Rejection, RowKey, Tally, Yardstick
 
 __all__ = ["Progress", "answer", "device_of", "engines_named", "load_engine", "verify"]
 
+#: A run plans its batches ahead; more cases than this are better run under several seeds.
+_MOST_CASES = 1_000_000_000
 Array = Any
 Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 #: Told (cases done, cases in all, what is being done).
@@ -64,7 +67,7 @@ def load_engine(path: str) -> tuple[str, Protocol]:
     except AttributeError:
         raise UsageError(f"engine {path!r} cannot be loaded: module {module} has no {name!r}") from None
     except (Exception, SystemExit) as error:  # whatever importing a stranger's module may raise
-        raise UsageError(f"engine {path!r} cannot be loaded: {type(error).__name__}: {_sentence(error)}") from None
+        raise UsageError(f"engine {path!r} cannot be loaded: {sentence(error)}") from None
     if not callable(found):
         raise UsageError(f"engine {path!r} cannot be used: it is a {type(found).__name__}, not a callable")
     return path, found
@@ -84,6 +87,8 @@ def engines_named(engines: str | Iterable[str | Protocol]) -> dict[str, Protocol
     if engines == "none":
         return {}
     chosen: dict[str, Protocol] = {}
+    if not isinstance(engines, Iterable):
+        raise UsageError(f"`engines` must be all, none, or a list of names and callables, got {engines!r:.60}")
     for item in [engines] if isinstance(engines, str) else engines:
         if isinstance(item, str) and ":" in item:
             name, found = load_engine(item)
@@ -94,13 +99,27 @@ def engines_named(engines: str | Iterable[str | Protocol]) -> dict[str, Protocol
                     f"engine {item!r} is not known: use all, none, package.module:name, or of {', '.join(ENGINES)}"
                 )
             chosen[item] = ENGINES[item]
-        elif isinstance(item, Engine):
-            chosen[item.name] = item
         elif callable(item):
-            chosen[f"{item.__module__}:{getattr(item, '__qualname__', type(item).__qualname__)}"] = item
+            _add(chosen, _name_of(item), item)
         else:
             raise UsageError(f"`engines` must hold names and callables, got {item!r:.60}")
     return chosen
+
+
+def _name_of(engine: Protocol) -> str:
+    if isinstance(engine, Engine):
+        return engine.name
+    named = engine if hasattr(engine, "__qualname__") else type(engine)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _add(chosen: dict[str, Protocol], name: str, engine: Protocol) -> None:
+    """Add an engine under its name, or, where another engine bears it, under the name with a number."""
+    number, free = 1, name
+    while free in chosen and chosen[free] is not engine:
+        number += 1
+        free = f"{name}#{number}"
+    chosen[free] = engine
 
 
 def device_of(platform: str | None) -> Any:
@@ -128,10 +147,6 @@ def arithmetic_of(device: Any) -> Arithmetic:
     return ARITHMETICS["bfloat16" if "bf" in str(setting).lower() and "x" not in str(setting).lower() else "tf32"]
 
 
-def _sentence(error: BaseException) -> str:
-    return " ".join((str(error).splitlines() or [""])[0].split())[:240]
-
-
 def answer(engine: Protocol, case: Case) -> Any:
     """Call an engine on a batch, under the protocol, with inputs that it cannot change.
 
@@ -144,8 +159,10 @@ def answer(engine: Protocol, case: Case) -> Any:
     weights, biases, inputs, targets = arrays
     try:
         return engine(weights, biases, case.chain.activations, inputs, targets)
-    except (Exception, SystemExit) as error:  # an engine may raise anything, or try to end the run: that is its answer
-        raise EngineError(f"it raised {type(error).__name__}: {_sentence(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
+        raise EngineError(f"it raised {sentence(error)}") from error
 
 
 class _Interruption:
@@ -245,7 +262,7 @@ class _Run:
             judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
             self.note(tally.add(judgement, ids, drawn.yardstick))
             if batch.number == 0 and not judgement.malformed and not self._repeats(program, drawn, judgement):
-                self.note(tally.fail(0, ids[0], "it gave other bits when it was run on the same batch again"))
+                self.note(tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
             if not judgement.malformed:
                 answers[name] = drawn.yardstick.select(judgement.got)
         self._compare(drawn, answers)
@@ -265,7 +282,7 @@ class _Run:
         try:
             program, seconds = future.result()
         except Exception as error:  # a compiler's failure is the engine's
-            raise EngineError(f"it did not compile: {type(error).__name__}: {_sentence(error)}") from error
+            raise EngineError(f"it did not compile: {sentence(error)}") from error
         if seconds:
             tally.compile_s += seconds
             done: Future[tuple[Protocol, float]] = Future()
@@ -378,6 +395,7 @@ def verify(
     Raises:
         UsageError: An argument cannot be used.
     """
+    _require_numbers(cases=cases, seed=seed, depths=depths, widths=widths)
     chosen = engines_named(engines)
     if not chosen:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
@@ -387,9 +405,10 @@ def verify(
     device = device_of(platform)
     interruption = _Interruption()
     run = _Run(chosen, seed, device, arithmetic_of(device), interruption)
-    for folder in (output, None if junit is None else Path(junit).parent):
-        if folder is not None:
-            writable_folder(folder)
+    if output is not None:
+        writable_folder(output, REPORT_FILES)
+    if junit is not None:
+        writable_folder(Path(junit).parent, (Path(junit).name,))
     ours = any(isinstance(engine, Engine) for engine in chosen.values())
     start, begun = time.perf_counter(), clock()
     tell = progress or (lambda done, total, what: None)
@@ -427,7 +446,9 @@ def verify(
     finally:
         for pool in (compilers, drawers):
             pool.shutdown(wait=False, cancel_futures=True)
-    report = _report(run, begun, time.perf_counter() - start, stopped, cases)
+    report = _report(
+        run, families, begun, time.perf_counter() - start, stopped, _left_out(families, batches, depths), cases
+    )
     if output is not None:
         report.write(output)
     if junit is not None:
@@ -435,7 +456,41 @@ def verify(
     return report
 
 
-def _report(run: _Run, begun: datetime, elapsed: float, stopped: str, cases: int) -> Report:
+def _require_numbers(**named: Any) -> None:
+    for name, value in named.items():
+        plural = name in ("depths", "widths")
+        if plural and value is None:
+            continue
+        try:
+            numbers = [operator.index(v) for v in value] if plural else [operator.index(value)]
+        except TypeError:
+            kind = "whole numbers" if plural else "a whole number"
+            raise UsageError(f"`{name}` must be {kind}, got {value!r:.60}") from None
+        if name == "cases" and numbers[0] > _MOST_CASES:
+            raise UsageError(f"`cases` must be at most {_MOST_CASES:,}, got {numbers[0]:,}: split the run by seeds")
+
+
+def _left_out(families: Sequence[Ensemble], batches: Sequence[Batch], depths: Sequence[int] | None) -> str:
+    """Say which of the families and depths that were asked for no batch takes."""
+    seen = {batch.ensemble for batch in batches}
+    without = [family.name for family in families if family.name not in seen]
+    parts = [f"too few cases for the ensembles {', '.join(without)}"] if without else []
+    missing = sorted(set(depths or ()) - {batch.depth for batch in batches})
+    if missing:
+        some = ", ".join(map(str, missing[:12])) + (", …" if len(missing) > 12 else "")
+        parts.append(f"of the depths asked for, {some} were only met as shorter chains padded to another one")
+    return "; ".join(parts)
+
+
+def _report(
+    run: _Run,
+    families: Sequence[Ensemble],
+    begun: datetime,
+    elapsed: float,
+    stopped: str,
+    left_out: str,
+    cases: int,
+) -> Report:
     facts = environment(begun)
     identity = {
         "schema": SCHEMA,
@@ -450,12 +505,14 @@ def _report(run: _Run, begun: datetime, elapsed: float, stopped: str, cases: int
         "seed": run.seed,
         "cases": cases,
         "engines": list(run.engines),
-        "ensembles": {name: family.version for name, family in ENSEMBLES.items()},
+        "ensembles": {family.name: family.version for family in families},
         "complete": not stopped,
         "elapsed_s": round(elapsed, 3),
     }
     if stopped:
         facts["stopped"] = stopped
+    if left_out:
+        facts["left_out"] = left_out
 
     def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
         found = [identity | row for row in rows]

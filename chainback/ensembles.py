@@ -1,8 +1,9 @@
 """Named, versioned families of random cases. A case id alone rebuilds its case, under any JAX.
 
 A batch of cases is drawn from NumPy's PCG64, keyed by everything that its ids name; each array of it has a stream of its
-own and is filled case by case, so that a case does not depend on how many others are drawn beside it. Numbers are made
-with +, −, ×, ÷ and powers of two alone, which every IEEE machine rounds alike.
+own and is filled case by case, so that a case does not depend on how many others are drawn beside it. On top of NumPy's
+streams, whose stability `tests/test_ensembles.py` pins by digests, numbers are made with +, −, ×, ÷, roots and powers of two
+alone, which every IEEE machine rounds alike.
 
 An id reads `lecture@1:0:8x1:3:17/128`: ensemble and version, seed, depth × width, number of the batch, row in it, and
 (optionally) how many rows it was judged among.
@@ -24,6 +25,8 @@ from chainback.errors import UsageError
 __all__ = ["ENSEMBLES", "CaseId", "Ensemble", "draw", "ensemble", "rebuild"]
 
 Array = np.ndarray
+#: A batch of more weights than this does not fit the memory of the machines that this is meant for.
+_MOST_NUMBERS = 100_000_000
 #: The activations that an ensemble may draw: the built-in ones, whatever a user registers later.
 _BUILT_IN = tuple(ACTIVATIONS)
 _SATURATING = ("sigmoid", "tanh", "softplus", "silu", "gelu", "elu")
@@ -374,6 +377,9 @@ def draw(name: str, *, seed: int, depth: int, width: int, batch: int, rows: int)
     ):
         if value < least:
             raise UsageError(f"`{label}` must be at least {least}, got {value}")
+    numbers = rows * depth * width**2
+    if numbers > _MOST_NUMBERS:
+        raise UsageError(f"{rows} cases of {depth} layers of width {width} are too many to draw: {numbers:.1e} weights")
     key = [int.from_bytes(name.encode(), "little"), family.version, seed, depth, width, batch]
     source = Source(key, rows)
     case = family.draw(source, source.depth(depth), width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ChainbackError", "EngineError", "UsageError"]
+__all__ = ["ChainbackError", "EngineError", "UsageError", "sentence"]
 
 
 class ChainbackError(Exception):
@@ -15,3 +15,13 @@ class UsageError(ChainbackError, ValueError):
 
 class EngineError(ChainbackError):
     """An engine gave no usable answer; the message is one sentence that says what it did instead."""
+
+
+def sentence(error: BaseException) -> str:
+    """Return what a stranger's exception says: its type and first line, short, in characters that any file can hold."""
+    try:
+        text = (str(error).splitlines() or [""])[0]
+    except Exception:  # even its message may raise
+        text = "its message cannot be read"
+    text = "".join(c if c.isprintable() else " " for c in text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return f"{type(error).__name__}: {' '.join(text.split())[:240]}"

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Float64, Shaped
 
 from chainback.bounds import Envelope, components_of, envelope
 from chainback.case import Case, Chain
+from chainback.errors import sentence
 from chainback.rounding import FLOAT32, Arithmetic
 
 __all__ = ["Component", "Judgement", "Verdict", "component_at", "exit_code", "judge", "overall"]
@@ -195,15 +196,13 @@ def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch compo
     ):
         try:
             array = np.asarray(value)
-        except (Exception, SystemExit) as error:  # whatever an engine's own array type may raise
-            return None, f"its {name} cannot be read as an array ({type(error).__name__}: {_first_line(error)})"
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever an engine's own array type may raise
+            return None, f"its {name} cannot be read as an array ({sentence(error)})"
         if array.dtype != asked.dtype:
             return None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}"
         if array.shape != tuple(asked.shape):
             return None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}"
         parts.append(array if case.chain.is_batch else array[None])
     return components_of(*parts), ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]

@@ -31,7 +31,7 @@ _WIDE_SHARE, _DEEP_SHARE = 0.15, 0.005
 _WEIGHTS_IN_BATCH = 1 << 16
 #: Batches that a shape is spread over, where there are cases enough: each draws its own depth and activations.
 _BATCHES = 8
-_MOST_DEPTHS = 4
+_MOST_DEPTHS = 8
 _MOST_LAYERS_ONE_BY_ONE = 64
 
 

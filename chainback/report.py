@@ -21,8 +21,10 @@ from chainback.errors import UsageError
 from chainback.judgement import Verdict, exit_code, overall
 from chainback.tally import Rejection
 
-__all__ = ["SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder", "write_csv"]
+__all__ = ["REPORT_FILES", "SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder", "write_csv"]
 
+#: What a report folder holds.
+REPORT_FILES = ("tolerance.csv", "agreement.csv", "activations.csv", "environment.json")
 #: Raised whenever a column changes its meaning.
 SCHEMA = 1
 
@@ -98,25 +100,35 @@ class Report:
         _write(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
-        """Write a JUnit file: a test case for each row of `tolerance.csv`."""
-        rows = _records(self.tolerance)
-        suite = ElementTree.Element(
-            "testsuite",
-            name="chainback verify",
-            tests=str(len(rows)),
-            failures=str(sum(row["verdict"] == str(Verdict.REJECTED) for row in rows)),
-            skipped=str(sum(row["verdict"] in (str(Verdict.NOT_RUN), str(Verdict.UNDECIDED)) for row in rows)),
-            errors="0",
-        )
-        for row in rows:
+        """Write a JUnit file: a test case for each row of each table, and an error if the run is incomplete."""
+        suite = ElementTree.Element("testsuite", name="chainback verify")
+        counts: dict[str, int] = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
+
+        def add(classname: str, name: str, seconds: float, word: str = "", message: str = "") -> None:
+            element = ElementTree.SubElement(suite, "testcase", classname=classname, name=name, time=str(seconds))
+            counts["tests"] += 1
+            if word:
+                ElementTree.SubElement(element, word, message=message)
+                counts[{"failure": "failures", "error": "errors"}.get(word, word)] += 1
+
+        words = {str(Verdict.ACCEPTED): "", str(Verdict.REJECTED): "failure"}
+        for row in _records(self.tolerance):
             name = f"{row['ensemble']} {row['depth']}x{row['width']} {row['execution']}"
-            element = ElementTree.SubElement(
-                suite, "testcase", classname=f"chainback.{row['engine']}", name=name, time=str(row["run_s"])
-            )
-            if row["verdict"] == str(Verdict.REJECTED):
-                ElementTree.SubElement(element, "failure", message=row["note"])
-            elif row["verdict"] != str(Verdict.ACCEPTED):
-                ElementTree.SubElement(element, "skipped", message=row["note"] or row["verdict"])
+            word = words.get(row["verdict"], "skipped")
+            add(f"chainback.{row['engine']}", name, row["run_s"], word, row["note"] or row["verdict"])
+        for frame, what in self._others():
+            for row in _records(frame):
+                add(
+                    f"chainback.{what}",
+                    ", ".join(_spoken(row)),
+                    0,
+                    words.get(row["verdict"], "skipped"),
+                    row["verdict"],
+                )
+        if not self.complete:
+            add("chainback", "the run is complete", 0, "error", str(self.environment.get("stopped", "interrupted")))
+        for name, count in counts.items():
+            suite.set(name, str(count))
         _write(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
 
     def __rich__(self) -> RenderableType:
@@ -163,20 +175,29 @@ class Report:
             for note, where in _by(its_rows, "note").items():
                 shapes = ", ".join(dict.fromkeys(f"{row['depth']}x{row['width']}" for row in where))
                 yield Text(f"{engine} was not run at {shapes}: {note}.")
-        for frame, what in ((self.agreement, "pairs of engines"), (self.activations, "activation sweeps")):
+        for frame, what in self._others():
             judged = _by(_records(frame), "verdict")
             if judged:
-                right, wrong = (judged.get(str(v), []) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
-                yield Text(f"{what}: {len(right)} of {len(frame)} rows accepted, {len(wrong)} rejected.")
-                for row in wrong[:5]:
-                    yield Text("  rejected: " + ", ".join(_spoken(row)))
+                right, wrong = (len(judged.get(str(v), [])) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
+                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected.")
+        if "left_out" in self.environment:
+            yield Text(f"Not covered: {self.environment['left_out']}.")
         yield from self._verdict()
+
+    def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
+        return (self.agreement, "pairs of engines"), (self.activations, "activation sweeps")
 
     def _verdict(self) -> Iterable[Text]:
         for rejection in self.rejections[:_SHOWN]:
             yield Text.assemble(("REJECTED ", "bold red"), str(rejection))
         if len(self.rejections) > _SHOWN:
             yield Text(f"and in {len(self.rejections) - _SHOWN} batches more: see the notes in tolerance.csv.")
+        for frame, what in self._others():
+            wrong = [row for row in _records(frame) if row["verdict"] == str(Verdict.REJECTED)]
+            for row in wrong[:_SHOWN]:
+                yield Text.assemble(("REJECTED ", "bold red"), f"{what}: {', '.join(_spoken(row))}")
+            if len(wrong) > _SHOWN:
+                yield Text(f"and {len(wrong) - _SHOWN} {what} more.")
         if not self.complete:
             yield Text(f"INCOMPLETE: {self.environment.get('stopped', 'the run was interrupted')}.", style="yellow")
         seconds = self.environment.get("elapsed_s")
@@ -253,8 +274,8 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}: choose a place that can be written") from None
 
 
-def writable_folder(folder: str | os.PathLike[str]) -> Path:
-    """Return the folder, made if need be, after a file was really written to it.
+def writable_folder(folder: str | os.PathLike[str], files: Iterable[str] = ()) -> Path:
+    """Return the folder, made if need be, after a file was really written to it, and none of `files` is a folder there.
 
     Raises:
         UsageError: It cannot be made, or not written.
@@ -265,6 +286,9 @@ def writable_folder(folder: str | os.PathLike[str]) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
         probe.unlink()
+        for name in files:
+            if (path / name).is_dir():
+                raise UsageError(f"cannot write {path / name}: it is a folder: choose another place")
     except OSError as error:
         raise UsageError(f"cannot write to folder {folder}: {error.strerror}: choose one with --output") from None
     return path

@@ -156,9 +156,17 @@ class Tally:
         return self._reject(ids[row], f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong")
 
     def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
-        """Count cases on which the engine gave no answer at all (none, if only their repetition was wrong)."""
+        """Count cases on which the engine gave no answer at all."""
         self.cases += cases
-        self.rejected += max(1, cases)
+        self.rejected += cases
+        return self._reject(case_id, reason)
+
+    def unsteady(self, case_id: str, reason: str) -> Rejection:
+        """Reject a batch, counted already, whose repetition gave other bits: one of its cases is taken for wrong."""
+        if self.accepted:
+            self.accepted, self.rejected = self.accepted - 1, self.rejected + 1
+        elif self.undecided:
+            self.undecided, self.rejected = self.undecided - 1, self.rejected + 1
         return self._reject(case_id, reason)
 
     def _reject(self, case_id: str, reason: str) -> Rejection:
@@ -195,12 +203,12 @@ class Tally:
 
     @property
     def verdict(self) -> Verdict:
-        """Rejected if one case was; accepted if one was and the rest is undecided; not run without a case."""
+        """Rejected if one case was; accepted if one was, and the check had teeth: one component at least judged sharply."""
         if self.rejected:
             return Verdict.REJECTED
         if self.cases == 0:
             return Verdict.NOT_RUN
-        return Verdict.ACCEPTED if self.accepted else Verdict.UNDECIDED
+        return Verdict.ACCEPTED if self.accepted and self.informative else Verdict.UNDECIDED
 
     def row(self) -> dict[str, Any]:
         """Return the row, in the columns of `tolerance.csv`."""
