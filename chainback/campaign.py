@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from chainback.rounding import ARITHMETICS, Arithmetic
 from chainback.sweep import sweep
 from chainback.tally import Pair, Rejection, RowKey, Tally, Yardstick
 
-__all__ = ["Progress", "answer", "device_of", "engines_named", "load_engine", "verify"]
+__all__ = ["Progress", "answer", "device_of", "engines_named", "load_engine", "one_by_one", "verify"]
 
 #: A run plans its batches ahead; more cases than this are better run under several seeds.
 _MOST_CASES = 1_000_000_000
@@ -308,7 +307,7 @@ class _Run:
             tally = self.tally(label, execution, name, depth, width)
             start = time.perf_counter()
             try:
-                gradients = answer(partial(_one, engine, execution, self.device), drawn.case)
+                gradients = answer(one_by_one(engine, execution, self.device), drawn.case)
             except EngineError as error:
                 self.note(tally.fail(1, drawn.case.ids[0], str(error)))
                 continue
@@ -331,28 +330,29 @@ def _compiled(engine: Engine, depth: int, width: int, rows: int, device: Any) ->
     return program, time.perf_counter() - start
 
 
-def _one(
-    engine: Engine,
-    execution: str,
-    device: Any,
-    weights: Array,
-    biases: Array,
-    names: tuple[str, ...],
-    x: Array,
-    y: Array,
-) -> tuple[Array, Array]:
-    """Run an engine on a batch of one, without its batch axis, with the activations resolved while tracing."""
-    arguments = jax.device_put((weights[0], biases[0], x[0], y[0]), device)
+def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:
+    """Return one of our engines as it runs on a batch of one without the batch axis, activations resolved while tracing.
 
-    def gradient(weights: Array, biases: Array, x: Array, y: Array) -> tuple[Array, Array]:
-        return engine.gradient(weights, biases, names, x, y)
+    Args:
+        engine: The engine.
+        execution: "single", jitted, or "eager", op by op.
+        device: Where.
+    """
 
-    if execution == "single":
-        gradients = jax.jit(gradient)(*arguments)
-    else:
-        with jax.disable_jit(), jax.default_device(device):
-            gradients = gradient(*arguments)
-    return tuple(np.asarray(part)[None] for part in gradients)  # type: ignore[return-value]
+    def gradients(weights: Array, biases: Array, names: tuple[str, ...], x: Array, y: Array) -> tuple[Array, Array]:
+        arguments = jax.device_put((weights[0], biases[0], x[0], y[0]), device)
+
+        def gradient(weights: Array, biases: Array, x: Array, y: Array) -> tuple[Array, Array]:
+            return engine.gradient(weights, biases, names, x, y)
+
+        if execution == "single":
+            parts = jax.jit(gradient)(*arguments)
+        else:
+            with jax.disable_jit(), jax.default_device(device):
+                parts = gradient(*arguments)
+        return tuple(np.asarray(part)[None] for part in parts)  # type: ignore[return-value]
+
+    return gradients
 
 
 def verify(
@@ -379,7 +379,7 @@ def verify(
         ensembles: "all", or an iterable of names of `ENSEMBLES`.
         cases: How many chains each engine is given.
         seed: Decides which.
-        depths: Depths to use instead of each family's own. More than four are sampled.
+        depths: Depths to use instead of each family's own. More than eight are sampled.
         widths: Widths to use instead of each family's own.
         platform: "cpu", "gpu", …; default: JAX's own choice.
         activations: Whether to sweep every activation alone, too.

@@ -104,8 +104,12 @@ def cli() -> None:
 @cli.command()
 @click.option("--cases", type=_Whole(), default=20_000, show_default=True, help="Chains in all; 1e6 is understood.")
 @click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
-@click.option("--depths", type=_Numbers(), help="Depths, as 1,8 or 1-24.  [default: each ensemble's own]")
-@click.option("--widths", type=_Numbers(), help="Widths, likewise.  [default: each ensemble's own]")
+@click.option(
+    "--depths",
+    type=_Numbers(),
+    help="Depths, as 1,8 or 1-24; at most eight of them run.  [default: by ensemble]",
+)
+@click.option("--widths", type=_Numbers(), help="Widths, likewise, but all of them run.  [default: by ensemble]")
 @click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
 @_with_engines
 @click.option(

@@ -37,6 +37,8 @@ __all__ = ["FAULTS", "Audit", "Fault", "audit", "detection_limits"]
 
 Array = Any
 Pair = tuple[Array, Array]
+#: What an audit writes.
+AUDIT_FILES = ("audit.csv", "detection.csv")
 _RIGHT = ENGINES["triangular-substitution"].gradient
 #: The families on which an audit looks for a fault, unless the fault names others.
 _EVERYWHERE = ("lecture", "mixed", "alive")
@@ -366,7 +368,7 @@ class Audit:
         Raises:
             UsageError: The folder cannot be written.
         """
-        target = writable_folder(folder)
+        target = writable_folder(folder, AUDIT_FILES)
         write_csv(self.faults, target / "audit.csv")
         write_csv(self.limits, target / "detection.csv")
 
@@ -400,7 +402,7 @@ def audit(
     """
     tell = progress or (lambda done, total, what: None)
     if output is not None:
-        writable_folder(output)
+        writable_folder(output, AUDIT_FILES)
     rows = []
     for done, fault in enumerate(FAULTS.values()):
         tell(done, len(FAULTS), fault.name)

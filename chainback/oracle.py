@@ -1,8 +1,8 @@
 """The truth: states, slopes, adjoints and gradients in float64, by explicit loops and closed forms.
 
 NumPy only, and nothing of the engines. Arrays here have the batch as their *last* axis, where NumPy runs contiguously.
-Float64 carries 29 bits more than the arithmetic under test through the same condition numbers, so that the truth is off
-by 2⁻²⁹ of each bound.
+Float64 carries 29 bits more than the arithmetic under test through the same condition numbers, so that the truth's own
+error is about 2⁻²⁹ of each bound.
 """
 
 from __future__ import annotations

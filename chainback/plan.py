@@ -15,7 +15,7 @@ import numpy as np
 from chainback.ensembles import Ensemble
 from chainback.errors import UsageError
 
-__all__ = ["Batch", "plan", "sample_shape"]
+__all__ = ["MOST_LAYERS_ONE_BY_ONE", "Batch", "plan", "sample_shape"]
 
 _NARROW = ((3, 4, 5), (7, 8, 9), (15, 16, 17, 31, 32, 33))
 #: A run of so many cases affords more shapes.
@@ -32,7 +32,8 @@ _WEIGHTS_IN_BATCH = 1 << 16
 #: Batches that a shape is spread over, where there are cases enough: each draws its own depth and activations.
 _BATCHES = 8
 _MOST_DEPTHS = 8
-_MOST_LAYERS_ONE_BY_ONE = 64
+#: Deeper chains are not run op by op: every operation is compiled and dispatched alone.
+MOST_LAYERS_ONE_BY_ONE = 64
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def sample_shape(
     """
     generator = _generator(seed, "sample")
     depth = int(generator.integers(2, 4, endpoint=True)) if depths is None else min(depths)
-    if depth > _MOST_LAYERS_ONE_BY_ONE:
+    if depth > MOST_LAYERS_ONE_BY_ONE:
         return None
     width = min(widths) if widths else int(generator.integers(2, 3, endpoint=True)) if family.wide else 1
     return depth, width

@@ -14,13 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from chainback.bounds import Envelope, envelope
-from chainback.campaign import answer, arithmetic_of, device_of, engines_named
+from chainback.campaign import answer, arithmetic_of, device_of, engines_named, one_by_one
 from chainback.case import Case, Chain
 from chainback.engines import Engine
 from chainback.engines.triangular import extended_jacobian
 from chainback.ensembles import CaseId, draw, rebuild
 from chainback.errors import EngineError
 from chainback.judgement import Judgement, Verdict, component_at, exit_code, judge, overall
+from chainback.plan import MOST_LAYERS_ONE_BY_ONE
 from chainback.rounding import Arithmetic
 from chainback.scripts import script
 
@@ -119,24 +120,46 @@ def replay(case_id: str, *, engines: str | Iterable[str | Protocol] = "all", pla
     arithmetic = arithmetic_of(device)
     with jax.default_device(device):
         done = tuple(
-            _replay_one(name, engine, case, parsed, arithmetic) for name, engine in engines_named(engines).items()
+            _replay_one(name, engine, case, parsed, arithmetic, device)
+            for name, engine in engines_named(engines).items()
         )
         return Replay(case, layers(case, arithmetic), done)
 
 
-def _replay_one(name: str, engine: Protocol, case: Case, parsed: CaseId, arithmetic: Arithmetic) -> Replayed:
+def _replay_one(
+    name: str, engine: Protocol, case: Case, parsed: CaseId, arithmetic: Arithmetic, device: Any
+) -> Replayed:
+    """Run a case in every way in which a campaign might have: batched, alone, op by op, again, and among its batch."""
     if isinstance(engine, Engine) and (reason := engine.limit(case.chain.depth, case.chain.width, 1)):
         return Replayed(name, Verdict.NOT_RUN, reason)
-    judgement, reason = _attempt(engine, case.as_batch(), arithmetic)
-    if judgement is not None and not judgement.rejected_cases.any():
-        in_batch = _fails_in_batch(engine, parsed, arithmetic)
-        if in_batch:
-            return Replayed(name, Verdict.REJECTED, f"right alone, but wrong in its batch of {parsed.rows}: {in_batch}")
-        return Replayed(name, judgement.verdict)
-    smallest = shrink(case, lambda smaller: _fails(engine, smaller, arithmetic))
-    shrunk, _ = _attempt(engine, smallest.as_batch(), arithmetic)
-    text = script(name, smallest, None if shrunk is None else shrunk, case.ids[0])
-    return Replayed(name, Verdict.REJECTED, reason, smallest, text)
+    verdict = Verdict.UNDECIDED
+    for execution, program in _executions(engine, case.chain.depth, device).items():
+        judgement, reason = _attempt(program, case.as_batch(), arithmetic)
+        if judgement is None or judgement.rejected_cases.any():
+            smallest = shrink(case, lambda smaller, program=program: _fails(program, smaller, arithmetic))
+            shrunk, _ = _attempt(program, smallest.as_batch(), arithmetic)
+            text = script(name, smallest, shrunk, case.ids[0], execution)
+            where = f"{execution}: " if execution != "batched" else ""
+            return Replayed(name, Verdict.REJECTED, where + reason, smallest, text)
+        again, reason = _attempt(program, case.as_batch(), arithmetic)
+        if again is None or again.got.tobytes() != judgement.got.tobytes():
+            reason = reason or "it gave other bits"
+            return Replayed(name, Verdict.REJECTED, f"{execution}: right at first, but when run again: {reason}")
+        if execution == "batched":
+            verdict = judgement.verdict
+    if in_batch := _fails_in_batch(engine, parsed, arithmetic):
+        return Replayed(name, Verdict.REJECTED, f"right alone, but in its batch of {parsed.rows}: {in_batch}")
+    return Replayed(name, verdict)
+
+
+def _executions(engine: Protocol, depth: int, device: Any) -> dict[str, Protocol]:
+    """Return the ways in which an engine runs on one case; op by op only where that ends soon."""
+    ways: dict[str, Protocol] = {"batched": engine}
+    if isinstance(engine, Engine):
+        ways["single"] = one_by_one(engine, "single", device)
+        if depth <= MOST_LAYERS_ONE_BY_ONE:
+            ways["eager"] = one_by_one(engine, "eager", device)
+    return ways
 
 
 def _attempt(engine: Protocol, batch: Case, arithmetic: Arithmetic) -> tuple[Judgement | None, str]:
@@ -156,7 +179,7 @@ def _fails(engine: Protocol, case: Case, arithmetic: Arithmetic) -> bool:
 
 
 def _fails_in_batch(engine: Protocol, parsed: CaseId, arithmetic: Arithmetic) -> str:
-    """Return what is wrong with the case's answer when the whole batch of its id is run, or ""."""
+    """Return what is wrong with the case's answer when the whole batch of its id is run, twice, or ""."""
     if parsed.rows is None or parsed.rows == 1:
         return ""
     batch = draw(
@@ -165,10 +188,13 @@ def _fails_in_batch(engine: Protocol, parsed: CaseId, arithmetic: Arithmetic) ->
     judgement, reason = _attempt(engine, batch, arithmetic)
     if judgement is None or judgement.malformed:
         return reason
-    if not judgement.rejected_cases[parsed.row]:
-        return ""
-    wrong = int(np.argmax(~judgement.accepted_components[parsed.row]))
-    return str(component_at(judgement.envelope, judgement.got, parsed.row, wrong))
+    if judgement.rejected_cases[parsed.row]:
+        wrong = int(np.argmax(~judgement.accepted_components[parsed.row]))
+        return str(component_at(judgement.envelope, judgement.got, parsed.row, wrong))
+    again, reason = _attempt(engine, batch, arithmetic)
+    if again is None or again.malformed:
+        return f"when run again: {reason}"
+    return "" if again.got.tobytes() == judgement.got.tobytes() else "it gave other bits when it was run again"
 
 
 def layers(case: Case, arithmetic: Arithmetic) -> pd.DataFrame:

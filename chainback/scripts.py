@@ -158,7 +158,7 @@ def _table(name: str, place: int, used: list[str]) -> list[str]:
     return [*lines, "", f"{name} = {{{entries}}}"]
 
 
-def script(engine: str, case: Case, judgement: Judgement | None, case_id: str) -> str:
+def script(engine: str, case: Case, judgement: Judgement | None, case_id: str, execution: str = "batched") -> str:
     """Return a script that repeats what an engine does on a case, and compares one component with the truth.
 
     Args:
@@ -166,6 +166,7 @@ def script(engine: str, case: Case, judgement: Judgement | None, case_id: str) -
         case: The case, without a batch axis.
         judgement: What the engine answered; None if it gave no answer.
         case_id: Where the case came from.
+        execution: How the engine was run: "eager" is op by op, any other jitted.
     """
     chain = case.chain
     used = list(dict.fromkeys(chain.activations))
@@ -182,7 +183,7 @@ def script(engine: str, case: Case, judgement: Judgement | None, case_id: str) -
         _literal("x", case.inputs),
         _literal("y", case.targets),
     ]
-    lines += _gradient_lines(engine, used)
+    lines += _gradient_lines(engine, used, execution)
     lines += ["", 'print("jax", jax.__version__, jax.devices()[0].device_kind)']
     if judgement is None or judgement.malformed or (wrong := _first_wrong(judgement)) is None:
         return "\n".join([*lines, "print(dweights, dbiases)"]) + "\n"
@@ -219,7 +220,7 @@ def _first_wrong(judgement: Judgement) -> tuple[Any, int, int] | None:
     return component_at(judgement.envelope, judgement.got, 0, place), place, layer
 
 
-def _gradient_lines(engine: str, used: list[str]) -> list[str]:
+def _gradient_lines(engine: str, used: list[str], execution: str) -> list[str]:
     if engine not in ENGINES:
         module, _, name = engine.partition(":")
         return [
@@ -239,4 +240,6 @@ def _gradient_lines(engine: str, used: list[str]) -> list[str]:
         transform = "jax.jacfwd" if method == "forward" else "jax.grad"
         loss = "lambda w, b: 0.5 * jnp.sum((predict(w, b, x) - y) ** 2)"
         lines += [program.rstrip(), "", f"gradient = {transform}({loss}, argnums=(0, 1))"]
+    if execution == "eager":
+        return [*lines, "with jax.disable_jit():", "    dweights, dbiases = gradient(weights, biases)"]
     return [*lines, "dweights, dbiases = jax.jit(gradient)(weights, biases)"]

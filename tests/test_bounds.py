@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chainback import Case, Chain, draw
+from chainback import ENGINES, Case, Chain, draw, gradient
 from chainback.bounds import components_of, envelope
 from chainback.judgement import judge
 from chainback.rounding import ARITHMETICS, FLOAT32
@@ -165,3 +165,34 @@ def test_components_are_ordered_weights_first() -> None:
     weights, biases = np.arange(8.0).reshape(1, 2, 2, 2), np.arange(8.0, 12.0).reshape(1, 2, 2)
     assert np.array_equal(components_of(weights, biases), np.arange(12.0)[None])
     assert FLOAT32.name == "float32"
+
+
+def answered(case: Case, engine: str) -> tuple[np.ndarray, np.ndarray]:
+    found = gradient(case.chain, case.inputs, case.targets, engine)
+    return np.asarray(found.weights), np.asarray(found.biases)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_slope_times_an_adjoint_may_underflow_before_the_weight_saves_it(engine: str) -> None:
+    # σ'(−69) r is about 1e-40: flushed to 0, it is not saved by the weight 1e30 that reverse mode multiplies afterwards.
+    chain = Chain.scalar([1.0, 1e30], [0.0, -69.0], ["identity", "sigmoid"])
+    case = Case(chain, f32([0.0]), f32([1e-10]))
+    assert judge(case, answered(case, engine)).verdict in ("accepted", "undecided")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_garbage_is_rejected_however_large_the_couplings(engine: str) -> None:
+    # The couplings reach 1e28, but C_1 multiplies dx_0 = 0: no partial product of the gradient underflows.
+    case = Case(Chain.scalar([1e28, 1e-28, 1e28], [0.0] * 3, ["identity"] * 3), f32([0.0]), f32([-1e-28]))
+    weights, biases = answered(case, engine)
+    assert judge(case, (weights, biases)).verdict != "rejected"
+    assert judge(case, (weights, np.full_like(biases, 12345.0))).verdict == "rejected"
+
+
+def test_an_allowance_larger_than_the_gradient_decides_nothing() -> None:
+    # η K is far above this gradient: an answer of zeros would lie within such a bound, so there is no verdict.
+    case = Case(Chain.scalar([1.0, 1e18, 1e18, 1e-30], [0.0] * 4, ["identity"] * 4), f32([1e-25]), f32([0.0]))
+    bounds = envelope(case)
+    assert not bounds.decided[0]
+    zeros = (np.zeros((4, 1, 1), f32), np.zeros((4, 1), f32))
+    assert judge(case, zeros).verdict == "undecided"

@@ -1,6 +1,8 @@
 """The gate as a function: it accepts what is right, rejects every twin that is wrong, and survives what it tests."""
 
 import contextlib
+import io
+import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,11 +10,12 @@ import jax
 import numpy as np
 import pytest
 import twins
+from rich.console import Console
 
 import chainback
 from chainback import ENGINES, UsageError, verify
 from chainback.campaign import arithmetic_of, engines_named, load_engine
-from chainback.report import read_csv
+from chainback.report import Report, read_csv
 
 f32: Any = np.float32
 
@@ -23,6 +26,12 @@ SMALL: dict[str, Any] = {
     "activations": False,
     "samples": False,
 }
+
+
+def printed(made: Report) -> str:
+    console = Console(width=80, record=True, file=io.StringIO(), color_system=None)
+    made.print(console)
+    return " ".join(console.export_text().split())
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +176,11 @@ def test_the_same_run_gives_the_same_bits() -> None:
         (twins.drops_a_layer, "expected ("),
         (twins.writes_into_its_inputs, "it raised ValueError"),
         (twins.wrong_in_one_case_of_a_large_batch, "got"),
+        (twins.raises_the_unspeakable, "it raised UnspeakableError: its message cannot be read"),
+        (twins.raises_what_no_file_can_hold, "it raised RuntimeError: lone surrogate \\ud800, escape [31m, nul"),
+        (twins.raises_beyond_exception, "it raised Beyond: past every except Exception"),
+        (twins.returns_the_unreadable, "its dweights cannot be read as an array (UnspeakableError"),
+        (twins.other_bits_every_other_call, "it gave other bits when it was run on the same batch again"),
     ],
 )
 def test_wrong_twins_are_rejected_with_a_clear_sentence(twin, sentence: str) -> None:
@@ -177,6 +191,54 @@ def test_wrong_twins_are_rejected_with_a_clear_sentence(twin, sentence: str) -> 
     assert "\n" not in made.rejections[0].reason
     assert made.rejections[0].case_id.startswith(("lecture@1:0:5x1:", "mixed@1:0:5x1:"))
     assert set(made.tolerance["verdict"]) <= {"rejected", "accepted"}
+
+
+def test_whatever_an_engine_says_can_be_written(tmp_path) -> None:
+    for twin in (twins.raises_the_unspeakable, twins.raises_what_no_file_can_hold):
+        made = verify(engines=[twin], **SMALL, output=tmp_path, junit=tmp_path / "junit.xml")
+        made.print(Console(file=io.StringIO()))
+        assert read_csv(tmp_path / "tolerance.csv")["verdict"].unique() == ["rejected"]
+        ElementTree.parse(tmp_path / "junit.xml")
+
+
+def test_engines_of_one_name_are_told_apart() -> None:
+    def of_one_name(factor):
+        def engine(*arguments):
+            dweights, dbiases = twins.right(*arguments)
+            return dweights, dbiases * f32(factor)
+
+        return engine
+
+    made = verify(engines=[of_one_name(2), of_one_name(1)], **SMALL)
+    verdicts = made.tolerance.groupby("engine")["verdict"].unique()
+    wrong, right = sorted(verdicts.index)
+    assert right == wrong + "#2"
+    assert (list(verdicts[wrong]), list(verdicts[right])) == (["rejected"], ["accepted"])
+
+
+def test_a_batch_that_does_not_repeat_counts_once() -> None:
+    made = verify(engines=[twins.other_bits_every_other_call], **SMALL)
+    assert (made.tolerance["cases"] == made.tolerance[["accepted", "rejected", "undecided"]].sum(axis=1)).all()
+    assert made.tolerance["cases"].sum() == 60
+
+
+def test_what_a_run_does_not_cover_is_said() -> None:
+    made = verify(engines=[twins.right], **(SMALL | {"ensembles": "all", "cases": 3}))
+    assert "too few cases for the ensembles" in made.environment["left_out"]
+    assert "Not covered: too few cases" in printed(made)
+    made = verify(engines=[twins.right], **(SMALL | {"depths": tuple(range(1, 21)), "cases": 500}))
+    assert "of the depths asked for," in made.environment["left_out"]
+    assert len(made.tolerance["depth"].unique()) == 8
+    assert made.environment["ensembles"] == {"lecture": 1, "mixed": 1}
+    assert "left_out" not in verify(engines=[twins.right], **SMALL).environment
+
+
+def test_a_pass_needs_one_component_that_was_judged_sharply(monkeypatch) -> None:
+    assert verify(engines=[twins.right], **SMALL).exit_code == 0
+    monkeypatch.setattr("chainback.tally._INFORMATIVE", 0.0)
+    made = verify(engines=[twins.right], **SMALL)
+    assert made.tolerance["accepted"].sum() == 60
+    assert (made.exit_code, set(made.tolerance["verdict"])) == (3, {"undecided"})
 
 
 def test_a_transposed_coupling_is_seen_at_width_two() -> None:
@@ -258,6 +320,14 @@ def test_an_interrupted_run_reports_what_it_finished() -> None:
         ({"ensembles": []}, "must name at least one"),
         ({"cases": 0}, "`cases` must be at least 1, got 0"),
         ({"platform": "abacus"}, "platform 'abacus' is not there: JAX sees cpu"),
+        ({"cases": "5"}, "`cases` must be a whole number, got '5'"),
+        ({"cases": 2.5}, "`cases` must be a whole number, got 2.5"),
+        ({"cases": 10**12}, "`cases` must be at most 1,000,000,000"),
+        ({"seed": None}, "`seed` must be a whole number, got None"),
+        ({"depths": 8}, "`depths` must be whole numbers, got 8"),
+        ({"depths": ()}, "`depths` must be numbers from 1 to"),
+        ({"engines": 5}, "`engines` must be all, none, or a list of names and callables, got 5"),
+        ({"depths": (200,), "widths": (4096,), "cases": 1}, "are too many to draw: 3.4e"),
         ({"output": "/dev/null/report"}, "cannot write to folder /dev/null/report"),
         ({"junit": "/dev/null/x/junit.xml"}, "cannot write to folder /dev/null/x"),
     ],
@@ -266,6 +336,14 @@ def test_bad_input_is_refused_in_one_sentence(arguments: dict, sentence: str) ->
     with pytest.raises(UsageError, match=sentence) as caught:
         verify(**(SMALL | {"engines": ["reverse-scan"]} | arguments))
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_in_the_way_is_seen_before_the_run(tmp_path) -> None:
+    (tmp_path / "agreement.csv").mkdir()
+    with pytest.raises(UsageError, match=r"cannot write .*agreement\.csv: it is a folder"):
+        verify(engines=[twins.sleeps], output=tmp_path, **SMALL)
+    with pytest.raises(UsageError, match=r"cannot write .*agreement\.csv: it is a folder"):
+        verify(engines=[twins.sleeps], junit=tmp_path / "agreement.csv", **SMALL)
 
 
 def test_engines_are_named() -> None:

@@ -101,6 +101,8 @@ def test_one_built_in_engine(tmp_path) -> None:
         (("verify", "--nonsense"), "No such option"),
         (("replay",), "Missing argument 'CASE_ID'"),
         (("replay", "x"), "case id 'x' is none: one reads like lecture@1:0:8x1:3:17"),
+        (("replay", "lecture@1:0:99999999x4096:0:0/999999"), "are too many to draw"),
+        (("verify", "--depths", "20", "--widths", "4096", "--cases", "9"), "are too many to draw"),
         (("fly",), "No such command 'fly'"),
     ],
 )

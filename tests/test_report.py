@@ -110,10 +110,18 @@ def test_only_proof_accepts(made: Report, verdict: str, code: int) -> None:
 
 def test_junit_counts_and_explains(tmp_path) -> None:
     rows = (row(), row(verdict="rejected", note="id: db_1[0] <&>"), row(verdict="not run", note="too deep"))
-    report(*rows).write_junit(tmp_path / "junit.xml")
+    pairs = ({"engine_a": "e", "engine_b": "f", "verdict": "rejected"}, {"engine_a": "e", "verdict": "accepted"})
+    sweeps = ({"activation": "elu", "verdict": "rejected"},)
+    made = report(*rows, agreement=pairs, activations=sweeps, complete=False, stopped="interrupted after 3 answers")
+    made.write_junit(tmp_path / "junit.xml")
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
+    counts = {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")}
+    assert counts == {"tests": "7", "failures": "3", "skipped": "1", "errors": "1"}
     assert suite[1][0].get("message") == "id: db_1[0] <&>"
+    assert suite[6][0].get("message") == "interrupted after 3 answers"
+    report(row()).write_junit(tmp_path / "junit.xml")
+    suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "0")
 
 
 def printed(made: Report, **options) -> str:
@@ -156,3 +164,11 @@ def test_an_incomplete_run_says_so() -> None:
     assert "INCOMPLETE: interrupted after 5 answers." in printed(
         report(row(), complete=False, stopped="interrupted after 5 answers")
     )
+
+
+def test_what_alone_is_rejected_is_printed_even_when_quiet() -> None:
+    pairs = ({"engine_a": "e", "engine_b": "f", "verdict": "rejected"},)
+    sweeps = ({"activation": "elu", "quantity": "slope", "verdict": "rejected"},)
+    text = " ".join(printed(report(row(), agreement=pairs, activations=sweeps), brief=True).split())
+    assert "REJECTED pairs of engines: " in text
+    assert "REJECTED activation sweeps: " in text

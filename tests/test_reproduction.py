@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import twins
@@ -14,6 +15,7 @@ from rich.console import Console
 import chainback
 from chainback import ENGINES, Case, Chain, UsageError, draw, gradient, judge, replay
 from chainback.activations import ACTIVATIONS
+from chainback.engines import Engine
 from chainback.reproduction import layers, shrink
 from chainback.rounding import FLOAT32
 from chainback.scripts import script
@@ -88,8 +90,39 @@ def test_a_fault_of_the_batch_alone_is_told_apart() -> None:
     case_id = draw("lecture", seed=0, depth=4, width=1, batch=0, rows=8).ids[1]
     again = replay(case_id, engines=["twins:wrong_in_one_case_of_a_large_batch"])
     assert again.exit_code == 1
-    assert again.engines[0].reason.startswith("right alone, but wrong in its batch of 8: d")
+    assert again.engines[0].reason.startswith("right alone, but in its batch of 8: d")
     assert again.engines[0].smallest is None
+
+
+def wrong_where(eager: bool) -> Engine:
+    """A built-in engine that is wrong op by op only, or when traced without the batch axis only."""
+
+    def gradient(weights, biases, activations, x, y):
+        dweights, dbiases = ENGINES["reverse-scan"].gradient(weights, biases, activations, x, y)
+        alone = isinstance(activations, tuple) and isinstance(x, jax.core.Tracer) is not eager
+        return dweights, dbiases * f32(1.5 if alone else 1.0)
+
+    return Engine("half-wrong", gradient)
+
+
+@pytest.mark.parametrize(("eager", "word"), [(True, "eager: db_"), (False, "single: db_")])
+def test_a_fault_of_one_execution_is_found_and_shrunk_in_it(eager: bool, word: str) -> None:
+    case_id = draw("lecture", seed=0, depth=3, width=1, batch=0, rows=1).ids[0]
+    again = replay(case_id, engines=[wrong_where(eager)])
+    assert again.exit_code == 1
+    done = again.engines[0]
+    assert done.reason.startswith(word)
+    assert done.smallest is not None
+    assert done.smallest.chain.depth == 1
+
+
+def test_a_fault_of_repetition_is_told() -> None:
+    case_id = draw("lecture", seed=0, depth=3, width=1, batch=0, rows=8).ids[0]
+    again = replay(case_id, engines=[twins.other_bits_every_other_call])
+    assert (again.exit_code, again.engines[0].reason) == (
+        1,
+        "batched: right at first, but when run again: it gave other bits",
+    )
 
 
 def test_an_engine_beyond_its_limit_is_not_run() -> None:
@@ -150,6 +183,7 @@ def test_reproducers_compute_what_the_engine_does(engine: str, tmp_path) -> None
     expected = judgement.envelope.reference[0].reshape(-1)[10 * width * width + 3]
     assert f"expected {expected:.9g} +- " in out
     # The wrong twin: with the component's own wrong value in place of the computed one, it says WRONG.
+    assert "right" in execute(script(engine, case, judgement, "nowhere", "eager"), tmp_path)
     wrong = text.replace("got = float(dbiases[1, 1])", f"got = {float(dbiases[1, 1])!r}")
     assert wrong != text
     assert "WRONG" in execute(wrong, tmp_path)

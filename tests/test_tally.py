@@ -120,6 +120,19 @@ def test_digests_know_bits_and_not_order(judged) -> None:
     assert digest(0) != digest(1)
 
 
+def test_an_unsteady_batch_turns_one_case_and_invents_none(judged) -> None:
+    case, bounds, weights, biases = judged
+    tally, _ = tally_of(case, bounds, (weights, biases))
+    before = tally.accepted
+    tally.unsteady("id", "other bits")
+    assert (tally.accepted, tally.rejected, str(tally.verdict)) == (before - 1, 1, "rejected")
+    assert tally.accepted + tally.rejected + tally.undecided == tally.cases == 200
+    nothing = Tally(RowKey("engine", "batched", "huge", 5, 1))
+    nothing.fail(7, "id", "it raised")
+    nothing.unsteady("id", "other bits")
+    assert (nothing.cases, nothing.rejected) == (7, 7)
+
+
 def test_pairs_count_bits_and_margins() -> None:
     pair = Pair("a", "b", "lecture", 3, 1)
     a = f32([[1.0, 2.0, 3.0]])

@@ -1,5 +1,6 @@
 """Engines of a user's own: correct ones by other libraries, and wrong twins that the gate must reject."""
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -57,6 +58,45 @@ def raises(*_):
 def exits(*_):
     """Would end the whole run with exit code 0, which says accepted."""
     sys.exit(0)
+
+
+class UnspeakableError(Exception):
+    """Its message cannot be had."""
+
+    def __str__(self):
+        raise ValueError("no")
+
+
+def raises_the_unspeakable(*_):
+    raise UnspeakableError
+
+
+def raises_what_no_file_can_hold(*_):
+    raise RuntimeError("lone surrogate \ud800, escape \x1b[31m, nul \0")
+
+
+def raises_beyond_exception(*_):
+    class Beyond(BaseException):
+        pass
+
+    raise Beyond("past every except Exception")
+
+
+class _Unreadable:
+    def __array__(self, *_, **__):
+        raise UnspeakableError
+
+
+def returns_the_unreadable(*_):
+    return _Unreadable(), _Unreadable()
+
+
+_calls = itertools.count()
+
+
+def other_bits_every_other_call(*arguments):
+    dweights, dbiases = _writable(*arguments)
+    return dweights, np.nextafter(dbiases, np.float32(np.inf)) if next(_calls) % 2 else dbiases
 
 
 def returns_nothing(*_):
