@@ -170,7 +170,8 @@ class Report:
         rows = _records(self.tolerance)
         declined = [row for row in rows if row["verdict"] == str(Verdict.NOT_RUN)]
         if undecided := sum(row["undecided"] for row in rows):
-            yield Text(f"{undecided:,} answers were left undecided: some order of evaluation overflows there.")
+            why = "some order of evaluation overflows there, or underflow outweighs the gradient"
+            yield Text(f"{undecided:,} answers were left undecided: {why}.")
         for engine, its_rows in _by(declined, "engine").items():
             for note, where in _by(its_rows, "note").items():
                 shapes = ", ".join(dict.fromkeys(f"{row['depth']}x{row['width']}" for row in where))
