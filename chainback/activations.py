@@ -57,7 +57,8 @@ class Activation:
         value_range: Infimum and supremum of h.
         value_rounding: c_v, how many u an implementation of h may lose, measured against σ_v.
         slope_rounding: c_s, likewise for h'.
-        kinks: Where h' jumps; there either one-sided slope is right.
+        kinks: Where h' jumps; there either one-sided slope is right, unless it is settled.
+        settled: Whether the slope at a kink is documented, so that only `slope` is right where the argument hits it exactly.
         creases: Where h'' jumps.
         function: The JAX function under test. None for the built-in activations, which `programs.py` lists.
         derivative: The JAX function (z) -> (value, slope) of the triangular engines. None as above.
@@ -74,6 +75,7 @@ class Activation:
     value_rounding: float = 0.0
     slope_rounding: float = 0.0
     kinks: tuple[float, ...] = ()
+    settled: bool = False
     creases: tuple[float, ...] = ()
     function: Callable[..., Any] | None = None
     derivative: Callable[..., Any] | None = None
@@ -195,6 +197,7 @@ ACTIVATIONS: dict[str, Activation] = {
             (0.0, 1.0),
             (0.0, math.inf),
             kinks=(0.0,),
+            settled=True,  # the documentation of jax.nn.relu: 0 at 0
         ),
         Activation(
             "leaky_relu",

@@ -10,7 +10,9 @@ componentwise, from E_x = 0 on, for each layer:
     E_δ = |h''| E_z + ½ sup|h'''| E_z² + c_s u σ_s + η(1 + |z|)          the slope: moved argument, rounding of its rule
     E_x = |h'| E_z + ½ sup|h''| E_z² + c_v u (σ_v + |h'| E_z) + η(1 + |z|)
 
-with the suprema over |ξ − z| <= E_z. And back, from Λ = |r| on, the magnitude adjoint:
+with the suprema over |ξ − z| <= E_z. Where x is exact, and the terms of an affine map are multiples of a power of two that
+is so large, beside their sum, that no partial sum needs a 25th bit, every order gives the same bits: E_z = 0. That decides
+which side of a kink an argument lies on, and that ReLU'(0) is 0. And back, from Λ = |r| on, the magnitude adjoint:
 
     G   = |δ| Λ                                E_g = |δ| E_Λ + E_δ (Λ + E_Λ) + rounding          bound of db
     |x| : G |x|ᵀ                               E_W = E_g |x|ᵀ + (G + E_g) E_xᵀ + rounding        bound of dW
@@ -142,15 +144,22 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     E_x = np.empty((depth + 1, width, batch))
     E_z, E_δ = np.empty_like(biases), np.empty_like(biases)
     E_x[0] = np.where(states[0] < tiny, states[0], 0.0)
+    exact = np.full((width, batch), q == 0.0)
     for i in range(depth):
         size = states[i] + E_x[i]
         E_z[i] = matvec(weights[i], E_x[i]) + affine * (matvec(weights[i], size) + biases[i])
         E_z[i] += lost_biases[i] + (2 * width + 2) * tiny
         if any_lost:
             E_z[i] += matvec(lost_weights[i], size)
+        exact = exact & (models[i].second_max == 0.0)
+        if exact.any():
+            exact = exact.all(axis=0) & _exact_in_any_order(weights[i], states[i], biases[i], u, tiny)
+            E_z[i][exact] = 0.0
         E_x[i + 1], E_δ[i] = _through_activation(
             models[i], truth.arguments[i], slopes[i], E_z[i], locals_[:, i], value_rounding[i], slope_rounding[i], u
         )
+        exact = exact & (locals_[4, i] == 0.0)
+        E_x[i + 1][exact] = 0.0
 
     # Back. The seed is r = x_N − y, and forward mode ends in an inner product with it.
     magnitudes, E_Λ, E_g = np.empty_like(biases), np.empty_like(biases), np.empty_like(biases)
@@ -201,19 +210,38 @@ def _matvec_each(matrices: Array, vectors: Array) -> Array:
 
 
 def _local_behaviour(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
-    """Return |h''|, T₂, T₃ and the rate of every layer, and what rounding adds to its value and to its slope."""
+    """Return |h''|, T₂, T₃, the rate and σ_v of every layer, and what rounding adds to its value and to its slope."""
     u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
-    behaviour = np.empty((4, *truth.arguments.shape))
+    behaviour = np.empty((5, *truth.arguments.shape))
     value, slope = np.empty_like(truth.arguments), np.empty_like(truth.arguments)
     for name, layers in layers_by_activation(names).items():
         z, model = truth.arguments[layers], activation(name)
         local = model.local(z)
-        for k, quantity in enumerate(local[:4]):
+        for k, quantity in enumerate(local[:5]):
             behaviour[k, layers] = quantity
         underflow = tiny * (1.0 + np.abs(z))
         value[layers] = model.value_rounding * u * local.value_scale + underflow
         slope[layers] = model.slope_rounding * u * local.slope_scale + underflow
     return behaviour, value, slope
+
+
+def _exact_in_any_order(
+    weights: Array, states: Array, biases: Array, u: float, tiny: float
+) -> Bool[Array, "width batch"]:
+    """Return where W x + b has the same bits in any order, with or without fused multiply-add; all arguments are magnitudes.
+
+    Every term is a multiple of some power of two; if the sum of all is at most 1 / u of them, so is each partial sum.
+    """
+    granule = np.minimum((_lowest_bit(weights) * _lowest_bit(states)).min(axis=1), _lowest_bit(biases))
+    total = matvec(weights, states) + biases
+    return (granule >= tiny) & (total * u <= granule) & np.isfinite(total)
+
+
+def _lowest_bit(values: Array) -> Array:
+    """Return the largest power of two that divides each float64 number; infinity for 0."""
+    mantissas, exponents = np.frexp(values)
+    integers = (mantissas * 2.0**53).astype(np.int64)
+    return np.where(values == 0.0, np.inf, np.ldexp((integers & -integers).astype(np.float64), exponents - 53))
 
 
 def _through_activation(
@@ -230,7 +258,7 @@ def _through_activation(
     if model.second_max == 0.0:  # linear but for its kinks
         E_x, E_δ = slope * E_z, slope_rounding
     else:
-        curvature, second, third, rate = local
+        curvature, second, third, rate, _ = local
         # Within a spread of 1 / rate the decay still counts; beyond it the global maxima stand.
         growth = np.where(rate * E_z <= 1.0, np.exp(np.minimum(rate * E_z, 1.0)), np.inf)
         second, third = np.fmin(model.second_max, second * growth), np.fmin(model.third_max, third * growth)
@@ -242,7 +270,7 @@ def _through_activation(
     E_x = E_x + value_rounding + model.value_rounding * u * slope * E_z
     low, high = model.slope_range
     for kink in model.kinks:
-        near = np.abs(z - kink) <= E_z
+        near = (np.abs(z - kink) <= E_z) & ((E_z > 0.0) | (not model.settled))
         E_x = np.where(near, np.maximum(E_x, model.lipschitz * E_z + value_rounding), E_x)
         E_δ = np.where(near, high - low + slope_rounding, E_δ)
     # No implementation leaves the activation's range by more than its own rounding.

@@ -128,6 +128,20 @@ def _where_argument(wrong: Callable[[Array], Array], factor: float) -> Gradient:
     return gradient
 
 
+def _relu_slope(slope: Callable[[Array, Array], Array]) -> Gradient:
+    """Plant another slope of ReLU: `slope` maps (arguments, right slopes) to the wrong ones."""
+
+    def gradient(weights: Array, biases: Array, activations: Activations, x: Array, y: Array) -> Pair:
+        system = linearise(weights, biases, activations, x)
+        arguments = jnp.einsum("lij,lj->li", weights, system.states[:-1]) + biases
+        relu = codes(activations)[:, None] == list(ACTIVATIONS).index("relu")
+        slopes = jnp.where(relu, slope(arguments, system.slopes), system.slopes).astype(x.dtype)
+        changed = replace(system, slopes=slopes, couplings=slopes[:, :, None] * weights)
+        return _solved(changed, system.states[-1] - y)
+
+    return gradient
+
+
 def _shortened(bits: int) -> Callable[[Array], Array]:
     """Round float32 numbers to so many significant bits, as an accelerator rounds the factors of a product."""
     drop = 24 - bits
@@ -267,6 +281,17 @@ def _faults() -> Iterable[Fault]:
         _in_answer(lambda w, b: (jnp.broadcast_to(b[:, :, None], w.shape), w.sum(axis=2))),
     )
     yield planted("slope-at-the-state", "h' is taken at x instead of at z", _slope_at_the_state)
+    kinks: Any = {"ensembles": ("kinks",), "depths": (4,)}
+    yield planted("relu-slope-1-at-0", "ReLU'(0) = 1", _relu_slope(lambda z, d: jnp.where(z == 0.0, 1.0, d)), **kinks)
+    yield planted(
+        "relu-slope-half-at-0", "ReLU'(0) = 1/2", _relu_slope(lambda z, d: jnp.where(z == 0.0, 0.5, d)), **kinks
+    )
+    yield planted(
+        "negative-zero",
+        "ReLU asks for the sign bit of z, and takes +0 for positive",
+        _relu_slope(lambda z, d: jnp.where(jnp.signbit(z), 0.0, 1.0)),
+        **kinks,
+    )
     yield planted(
         "wrong-jvp-rule", "a custom_jvp off by 2^-12", _wrong_rule("jvp", 1 + 2.0**-12), ensembles=("lecture",)
     )
