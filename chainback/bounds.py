@@ -24,6 +24,14 @@ bound, where K bounds every product of couplings. Reverse mode forms δ ∘ λ b
 couplings bounds: so η (1 + |z|) enters E_g, and 2 n η enters E_Λ, in every layer. Where the allowance for underflow exceeds
 the gradient itself the bound would prove nothing: such a case is undecided. Overflow in *some* order is legitimate when a
 contiguous product of couplings nears the largest float: such a case is undecided.
+
+An engine that shows its system can be judged in two steps, apart. Its *linearisation*, by E_x, E_δ and |W| E_δ: as exact as
+the conditioning of the chain allows. And its *substitution*, on the very system that it computed: with C, δ and x as they
+are, only the products and sums of the solve round, and the bound is a count of them,
+
+    Λ ← |C|ᵀ Λ          E_Λ ← |C|ᵀ E_Λ + (γ_n + q)|C|ᵀ (Λ + E_Λ) + 2 n η
+
+without a condition number in it.
 """
 
 from __future__ import annotations
@@ -31,7 +39,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 
 from chainback import oracle
 from chainback.activations import Activation, activation
@@ -39,9 +47,22 @@ from chainback.case import Case
 from chainback.oracle import Truth, layers_by_activation, matvec
 from chainback.rounding import FLOAT32, Arithmetic, gamma
 
-__all__ = ["Envelope", "Spread", "components_of", "envelope"]
+__all__ = [
+    "GRADIENT",
+    "LINEARISATION",
+    "Envelope",
+    "Spread",
+    "components_of",
+    "envelope",
+    "linearisation",
+    "substitution",
+]
 
 Array = np.ndarray
+
+#: What the components of an envelope are, in their order: a name, and whether each layer has a matrix (2) or a vector (1).
+GRADIENT = (("dW", 2), ("db", 1))
+LINEARISATION = (("state", 1), ("slope", 1), ("coupling", 2))
 
 #: A product of couplings, residual and states may come this close to the largest float before its case is undecided: 24
 #: bits, far more than the bounds of its factors can add.
@@ -77,17 +98,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Envelope:
-    """For each gradient component of each case: the truth, and the distance from it within which an answer is right.
+    """For each component of each case: the truth, and the distance from it within which an answer is right.
 
-    The components of a case stand in one row: dW_1 … dW_N (row-major), then db_1 … db_N.
+    The components of a case stand in one row: of a gradient dW_1 … dW_N (row-major), then db_1 … db_N.
 
     Attributes:
-        reference: The float64 gradient.
+        reference: The truth, in float64.
         bound: The largest |error| a correct implementation can show, in the gradient's unit; positive.
         decided: Whether the bound holds for the case: False where some order of evaluation may overflow.
         arithmetic: The arithmetic for which it holds.
         truth: What the reference was made of.
         spread: What the bound was made of.
+        layout: What the components are.
     """
 
     reference: Float64[Array, "batch components"]
@@ -96,12 +118,17 @@ class Envelope:
     arithmetic: Arithmetic
     truth: Truth
     spread: Spread
+    layout: tuple[tuple[str, int], ...] = GRADIENT
 
 
-def components_of(weights: Array, biases: Array) -> Array:
-    """Join gradients (batch, depth, width, width) and (batch, depth, width) into rows (batch, components)."""
-    batch = len(weights)
-    return np.concatenate([weights.reshape(batch, -1), biases.reshape(batch, -1)], axis=1)
+def components_of(*parts: Array) -> Array:
+    """Join arrays (batch, depth, …), such as gradients by weights and by biases, into rows (batch, components)."""
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _rows(*parts: Array) -> Array:
+    """Join arrays with the batch as their last axis into rows (batch, components)."""
+    return components_of(*(np.moveaxis(part, -1, 0) for part in parts))
 
 
 def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
@@ -120,13 +147,89 @@ def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
     truth = oracle.solve(case)
     with np.errstate(all="ignore"):
         spread = _spread(truth, case.as_batch().chain.activations, arithmetic)
-    gradients, bounds = (
-        components_of(*(np.moveaxis(a, -1, 0) for a in (source.weight_gradients, source.bias_gradients)))
-        for source in (truth, spread)
-    )
+    return _judgeable(truth, spread, arithmetic)
+
+
+def _judgeable(truth: Truth, spread: Spread, arithmetic: Arithmetic) -> Envelope:
+    gradients = _rows(truth.weight_gradients, truth.bias_gradients)
+    bounds = _rows(spread.weight_gradients, spread.bias_gradients)
     # An infinite bound would accept anything: where one comes out, nothing is decided.
     decided = spread.decided & np.isfinite(bounds).all(axis=1) & np.isfinite(gradients).all(axis=1)
     return Envelope(gradients, bounds, decided, arithmetic, truth, spread)
+
+
+def linearisation(within: Envelope) -> Envelope:
+    """Return truth and bound of x_1 … x_N, of every slope and of every coupling, from the envelope of the gradient."""
+    truth, spread, arithmetic = within.truth, within.spread, within.arithmetic
+    weights, slopes = np.abs(truth.weights), truth.slopes[:, :, None]
+    with np.errstate(all="ignore"):
+        couplings = slopes * truth.weights
+        bound = spread.slopes[:, :, None] * weights
+        bound = bound + arithmetic.unit_roundoff * (np.abs(couplings) + bound)
+        # A coupling may underflow, and a subnormal weight be read as zero.
+        bound = bound + 2.0 * arithmetic.smallest_normal * np.maximum(1.0, np.maximum(weights, np.abs(slopes)))
+        reference = _rows(truth.states[1:], truth.slopes, couplings)
+        bounds = _rows(spread.states[1:], spread.slopes, bound)
+    decided = within.decided & np.isfinite(reference).all(axis=1) & np.isfinite(bounds).all(axis=1)
+    return Envelope(reference, bounds, decided, arithmetic, truth, spread, LINEARISATION)
+
+
+def substitution(
+    case: Case,
+    couplings: Float[Array, "batch depth width width"],
+    slopes: Float[Array, "batch depth width"],
+    states: Float[Array, "batch depth+1 width"],
+    arithmetic: Arithmetic = FLOAT32,
+) -> Envelope:
+    """Return the gradient that back substitution must find on a system as it was computed, and its bound.
+
+    Args:
+        case: The case, or batch of cases; its targets enter the residual.
+        couplings: C, taken as exact, right or wrong.
+        slopes: δ, likewise.
+        states: x_0 … x_N, likewise.
+        arithmetic: How the system was solved.
+
+    Returns:
+        Its truth holds λ and the gradient of the computed system; its bound grows with the number of operations alone.
+
+    Source: Higham (2002), theorem 8.5, with paths of the chain in place of rows.
+    """
+    case = case.as_batch()
+    with np.errstate(all="ignore"):
+        C, δ, x, y = (oracle.batch_last(a) for a in (couplings, slopes, states, case.targets))
+        weights, biases = oracle.batch_last(case.chain.weights), oracle.batch_last(case.chain.biases)
+        r = x[-1] - y
+        λ, gradients = oracle.back_substitute(C, δ, r)
+        truth = Truth(weights, biases, x, np.full_like(biases, np.nan), δ, r, λ, gradients)
+        return _judgeable(truth, _solve_spread(truth, np.abs(C), arithmetic), arithmetic)
+
+
+def _solve_spread(truth: Truth, couplings: Array, arithmetic: Arithmetic) -> Spread:
+    u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
+    depth, width = truth.biases.shape[:2]
+    slopes, states = np.abs(truth.slopes), np.abs(truth.states)
+    magnitudes, E_Λ = np.empty_like(truth.biases), np.empty_like(truth.biases)
+    Λ = np.abs(truth.residual)
+    E = u * Λ + tiny
+    lost = np.where(couplings < tiny, couplings, 0.0)
+    for i in reversed(range(depth)):
+        magnitudes[i], E_Λ[i] = Λ, E
+        transposed = np.swapaxes(couplings[i], 0, 1)
+        Λ, E = matvec(transposed, Λ), matvec(transposed, E) + matvec(np.swapaxes(lost[i], 0, 1), Λ + E)
+        E += (gamma(width, u) + q) * (Λ + E) + 2 * width * tiny
+    gradients = np.abs(truth.bias_gradients)
+    E_g = slopes * E_Λ + np.where(slopes < tiny, slopes, 0.0) * (np.abs(truth.adjoints) + E_Λ)
+    E_g += u * (gradients + E_g) + tiny
+    E_W = E_g[:, :, None] * states[:-1, None]
+    E_W += np.where(states[:-1] < tiny, states[:-1], 0.0)[:, None] * (gradients + E_g)[:, :, None]
+    E_W += u * (gradients[:, :, None] * states[:-1, None] + E_W) + tiny
+    norms = np.maximum(couplings.sum(axis=2).max(axis=1), couplings.sum(axis=1).max(axis=1))
+    ends = np.maximum(1.0, np.abs(truth.residual).max(axis=0)) * np.maximum(1.0, states.max(axis=(0, 1)))
+    ends = ends * np.maximum(1.0, slopes.max(axis=(0, 1)))
+    floor, decided = _partial_products(truth, norms, ends, tiny, arithmetic)
+    zero = np.zeros_like(truth.biases)
+    return Spread(zero, np.zeros_like(states), zero, E_Λ, magnitudes, E_W + floor, E_g + floor, decided)
 
 
 def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spread:
@@ -186,20 +289,35 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     E_W = E_g[:, :, None] * states[:-1, None] + (G + E_g)[:, :, None] * E_x[:-1, None]
     E_W += (u + q) * (G[:, :, None] * states[:-1, None] + E_W)
 
-    # Underflow and overflow of partial products.
-    total, peak = _products(coupling_norms[1:])  # C_1 multiplies dx_0 = 0
     ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
-    floor = 8.0 * depth * width**2 * total * ends * rule.max(axis=(0, 1))
-    E_W, E_b = E_W + floor, E_g + floor
-    reached = width**2 * peak * ends * _HEADROOM
+    floor, decided = _partial_products(truth, coupling_norms, ends, rule.max(axis=(0, 1)), arithmetic)
     forward = (_matvec_each(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
+    decided &= forward < arithmetic.largest
+    return Spread(E_z, E_x, E_δ, E_Λ, magnitudes, E_W + floor, E_g + floor, decided)
+
+
+def _partial_products(
+    truth: Truth, norms: Array, ends: Array, lost: Array | float, arithmetic: Arithmetic
+) -> tuple[Float64[Array, " batch"], Bool[Array, " batch"]]:
+    """Return what underflow of a partial product may do to a gradient, and where that is little and nothing overflows.
+
+    Args:
+        truth: The gradient, and the shapes.
+        norms: For each layer the larger of ‖|C|‖₁ and ‖|C|‖_∞.
+        ends: What a product of couplings meets at its two ends: residual and state.
+        lost: The most that one underflow loses.
+        arithmetic: The range.
+    """
+    depth, width = truth.biases.shape[:2]
+    total, peak = _products(norms[1:])  # C_1 multiplies dx_0 = 0
+    floor = 8.0 * depth * width**2 * total * ends * lost
+    reached = width**2 * peak * ends * _HEADROOM
     # An allowance for underflow that is neither negligible nor below the gradient itself would accept anything.
     gradient = np.maximum(
         np.abs(truth.bias_gradients).max(axis=(0, 1)), np.abs(truth.weight_gradients).max(axis=(0, 1, 2))
     )
     toothless = floor > np.maximum(gradient, _NEGLIGIBLE)
-    decided = (np.maximum(reached, forward) < arithmetic.largest) & np.isfinite(floor) & ~toothless
-    return Spread(E_z, E_x, E_δ, E_Λ, magnitudes, E_W, E_b, decided)
+    return floor, (reached < arithmetic.largest) & np.isfinite(floor) & ~toothless
 
 
 def _matvec_each(matrices: Array, vectors: Array) -> Array:

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,16 @@ import pandas as pd
 from chainback.bounds import Envelope, envelope
 from chainback.case import Case
 from chainback.engines import ENGINES, Engine
+from chainback.engines.engine import Compiled
 from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
 from chainback.environment import environment
 from chainback.errors import EngineError, UsageError, sentence
-from chainback.judgement import Judgement, judge
+from chainback.judgement import Judgement, Steps, judge, judge_steps
 from chainback.plan import Batch, plan, sample_shape
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
 from chainback.rounding import ARITHMETICS, Arithmetic
 from chainback.sweep import sweep
-from chainback.tally import Pair, Rejection, RowKey, Tally, Yardstick
+from chainback.tally import SHARP_FLOOR, Pair, Rejection, RowKey, StepTally, Tally, Yardstick
 
 __all__ = ["Progress", "answer", "device_of", "engines_named", "load_engine", "one_by_one", "verify"]
 
@@ -212,6 +214,7 @@ class _Run:
     arithmetic: Arithmetic
     interruption: _Interruption
     tallies: dict[RowKey, Tally] = field(default_factory=dict)
+    steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
     pairs: dict[tuple[str, ...], Pair] = field(default_factory=dict)
     activations: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
@@ -259,9 +262,12 @@ class _Run:
                 self.note(tally.fail(batch.judged, ids[0], str(error)))
                 continue
             judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
-            self.note(tally.add(judgement, ids, drawn.yardstick))
-            if batch.number == 0 and not judgement.malformed and not self._repeats(program, drawn, judgement):
-                self.note(tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
+            explain = partial(self._failed_step, program, drawn)
+            self.note(tally.add(judgement, ids, drawn.yardstick, explain))
+            if batch.number == 0 and not judgement.malformed:
+                if not self._repeats(program, drawn, judgement):
+                    self.note(tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
+                self._verify_steps(program, drawn, tally.key)
             if not judgement.malformed:
                 answers[name] = drawn.yardstick.select(judgement.got)
         self._compare(drawn, answers)
@@ -273,6 +279,33 @@ class _Run:
         except EngineError:
             return False
         return again.got.tobytes() == first.got.tobytes()
+
+    def _steps_of(self, program: Protocol, drawn: _Drawn) -> Steps | None:
+        """Judge linearisation and substitution apart; None where the system is not visible."""
+        if not (isinstance(program, Compiled) and program.visible):
+            return None
+        case = drawn.case
+        gradients, system = program.run(
+            case.chain.weights, case.chain.biases, case.chain.activations, case.inputs, case.targets
+        )
+        return judge_steps(case, gradients, system.couplings, system.slopes, system.states, drawn.envelope)
+
+    def _failed_step(self, program: Protocol, drawn: _Drawn, row: int) -> str:
+        steps = self._steps_of(program, drawn)
+        return steps.failed(row) if steps else ""
+
+    def _verify_steps(self, program: Protocol, drawn: _Drawn, key: RowKey) -> None:
+        steps = self._steps_of(program, drawn)
+        if steps is None:
+            return
+        rows = drawn.batch.judged
+        for judged, judgement in (("linearisation", steps.linearisation), ("substitution", steps.substitution)):
+            tally = self.steps.setdefault((judged, key), StepTally(key, judged=judged))
+            rejection = tally.add(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows))
+            if rejection is not None:
+                self.note(replace(rejection, reason=f"its {judged} is wrong: {rejection.reason}"))
+            if judged == "substitution":
+                tally.compare(judgement.envelope, drawn.envelope, rows)
 
     def _program(self, name: str, engine: Protocol, shape: tuple[int, int, int], tally: Tally) -> Protocol:
         if not isinstance(engine, Engine):
@@ -295,7 +328,7 @@ class _Run:
         for a, b in combinations(answers, 2):
             key = (a, b, batch.ensemble, batch.depth, batch.width)
             pair = self.pairs.setdefault(tuple(map(str, key)), Pair(*key))
-            pair.add(answers[a], answers[b], per_two_bounds)
+            pair.add(answers[a], answers[b], per_two_bounds, drawn.yardstick.informative_pairs)
 
     def verify_sample(self, name: str, depth: int, width: int, execution: str) -> None:
         """Run our own engines on one case of a family, without batch: jitted ("single"), or op by op ("eager")."""
@@ -366,6 +399,7 @@ def verify(
     platform: str | None = None,
     activations: bool = True,
     samples: bool = True,
+    sharp_floor: float = SHARP_FLOOR,
     output: str | os.PathLike[str] | None = None,
     junit: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -384,6 +418,8 @@ def verify(
         platform: "cpu", "gpu", …; default: JAX's own choice.
         activations: Whether to sweep every activation alone, too.
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
+        sharp_floor: An engine of which a smaller share of the components is judged sharply (bound <= 10⁻³ of the truth) is
+            undecided, not accepted.
         output: Folder to write the report to; found to be writable before the run starts.
         junit: File to write a JUnit report to, likewise.
         progress: Called as the run goes on.
@@ -396,6 +432,8 @@ def verify(
         UsageError: An argument cannot be used.
     """
     _require_numbers(cases=cases, seed=seed, depths=depths, widths=widths)
+    if not 0.0 <= sharp_floor <= 1.0:
+        raise UsageError(f"`sharp_floor` must be a share from 0 to 1, got {sharp_floor}")
     chosen = engines_named(engines)
     if not chosen:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
@@ -447,7 +485,14 @@ def verify(
         for pool in (compilers, drawers):
             pool.shutdown(wait=False, cancel_futures=True)
     report = _report(
-        run, families, begun, time.perf_counter() - start, stopped, _left_out(families, batches, depths), cases
+        run,
+        families,
+        begun,
+        time.perf_counter() - start,
+        stopped,
+        _left_out(families, batches, depths),
+        cases,
+        sharp_floor,
     )
     if output is not None:
         report.write(output)
@@ -490,6 +535,7 @@ def _report(
     stopped: str,
     left_out: str,
     cases: int,
+    sharp_floor: float,
 ) -> Report:
     facts = environment(begun)
     identity = {
@@ -508,6 +554,7 @@ def _report(
         "ensembles": {family.name: family.version for family in families},
         "complete": not stopped,
         "elapsed_s": round(elapsed, 3),
+        "sharp_floor": sharp_floor,
     }
     if stopped:
         facts["stopped"] = stopped
@@ -530,4 +577,5 @@ def _report(
         frame(run.activations),
         facts,
         tuple(run.rejections),
+        frame(t.row() for t in run.steps.values()),
     )

@@ -120,6 +120,11 @@ def cli() -> None:
     help="Folder for the CSV files.",
 )
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
+@click.option(
+    "--sharp-floor",
+    type=float,
+    help="Share of an engine's components to be judged sharply, or it is undecided.  [default: a tenth]",
+)
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 def verify(
     cases: int,
@@ -132,9 +137,11 @@ def verify(
     platform: str | None,
     output: Path,
     junit: Path | None,
+    sharp_floor: float | None,
     quiet: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
+    floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
     with _progress(quiet) as tell:
         report = chainback.verify(
             engines=_engines(engines, own),
@@ -147,6 +154,7 @@ def verify(
             output=output,
             junit=junit,
             progress=tell,
+            **floor,
         )
     report.print(Console(), brief=quiet)
     if report.rejections:
@@ -154,7 +162,7 @@ def verify(
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
-        click.echo(f"Wrote {output}/tolerance.csv, agreement.csv, activations.csv and environment.json.")
+        click.echo(f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv and environment.json.")
     return report.exit_code
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped
 
-from chainback.bounds import Envelope, components_of, envelope
+from chainback.bounds import Envelope, components_of, envelope, linearisation, substitution
 from chainback.case import Case, Chain
 from chainback.errors import sentence
 from chainback.rounding import FLOAT32, Arithmetic
 
-__all__ = ["Component", "Judgement", "Verdict", "component_at", "exit_code", "judge", "overall"]
+__all__ = ["Component", "Judgement", "Steps", "Verdict", "component_at", "exit_code", "judge", "judge_steps", "overall"]
 
 Array = np.ndarray
 
@@ -86,15 +86,20 @@ class Judgement:
         malformed: Why the answer as a whole is none (a wrong shape, a wrong dtype, nothing); empty if it is one. The
             arrays below are empty then.
         got: The answer, in the component order of `Envelope`.
-        error: |got − reference|; not finite where the answer is not.
-        accepted_components: Where error <= bound is true.
+        deviation: got − reference; not finite where the answer is not.
+        accepted_components: Where |got − reference| <= bound is true.
     """
 
     envelope: Envelope
     malformed: str
     got: Float32[Array, "batch components"]
-    error: Float64[Array, "batch components"]
+    deviation: Float64[Array, "batch components"]
     accepted_components: Bool[Array, "batch components"]
+
+    @property
+    def error(self) -> Float64[Array, "batch components"]:
+        """|got − reference|."""
+        return np.abs(self.deviation)
 
     @property
     def accepted_cases(self) -> Bool[Array, " batch"]:
@@ -135,15 +140,57 @@ class Judgement:
 def component_at(envelope: Envelope, got: Array, row: int, place: int) -> Component:
     """Return one component by its place in the row of components."""
     depth, width = envelope.truth.biases.shape[:2]
-    weights = depth * width**2
-    if place < weights:
-        layer, index = divmod(place, width**2)
-        name = "dW_{}[{},{}]".format(layer + 1, *divmod(index, width))
-    else:
-        layer, index = divmod(place - weights, width)
-        name = f"db_{layer + 1}[{index}]"
+    start, name = 0, ""
+    for label, rank in envelope.layout:
+        size = depth * width**rank
+        if place < start + size:
+            layer, index = divmod(place - start, width**rank)
+            name = f"{label}_{layer + 1}[{','.join(map(str, np.unravel_index(index, (width,) * rank)))}]"
+            break
+        start += size
     return Component(
         row, name, float(got[row, place]), float(envelope.reference[row, place]), float(envelope.bound[row, place])
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """An answer of the triangular method, its two steps judged apart.
+
+    Attributes:
+        linearisation: States, slopes and couplings against the truth: as exact as the chain's conditioning allows.
+        substitution: The gradient against the exact solution of the system as computed: a count of roundings.
+    """
+
+    linearisation: Judgement
+    substitution: Judgement
+
+    def failed(self, row: int) -> str:
+        """Say which step a case failed at, with the first wrong component of each; empty if both are accepted."""
+        said = []
+        for name, judgement in (("linearisation", self.linearisation), ("substitution", self.substitution)):
+            if judgement.rejected_cases[row]:
+                place = int(np.argmax(~judgement.accepted_components[row]))
+                said.append(f"its {name} is wrong at {component_at(judgement.envelope, judgement.got, row, place)}")
+        return " and ".join(said)
+
+
+def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states: Any, within: Envelope) -> Steps:
+    """Judge linearisation and substitution of an answer by the triangular method, apart.
+
+    Args:
+        case: A batch of cases.
+        gradients: The pair (dweights, dbiases) that came of the system.
+        couplings: C as computed, (batch, depth, width, width).
+        slopes: δ as computed, (batch, depth, width).
+        states: x_0 … x_N as computed, (batch, depth + 1, width).
+        within: The case's envelope.
+    """
+    couplings, slopes, states = (np.asarray(a) for a in (couplings, slopes, states))
+    solved = substitution(case, couplings, slopes, states, within.arithmetic)
+    return Steps(
+        _within(linearisation(within), components_of(states[:, 1:], slopes, couplings)),
+        judge(case, gradients, arithmetic=within.arithmetic, within=solved),
     )
 
 
@@ -175,10 +222,14 @@ def judge(
     if answer is None:
         nothing = np.empty((0, 0))
         return Judgement(bounds, malformed, nothing.astype(np.float32), nothing, nothing.astype(bool))
+    return _within(bounds, answer)
+
+
+def _within(bounds: Envelope, answer: Array) -> Judgement:
+    """Decide: the one comparison on which every verdict stands."""
     with np.errstate(invalid="ignore"):
-        error = np.subtract(answer, bounds.reference, dtype=np.float64)
-        np.abs(error, out=error)
-        return Judgement(bounds, "", answer, error, error <= bounds.bound)
+        deviation = np.subtract(answer, bounds.reference, dtype=np.float64)
+        return Judgement(bounds, "", answer, deviation, np.abs(deviation) <= bounds.bound)
 
 
 def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch components"] | None, str]:

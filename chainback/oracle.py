@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from chainback.activations import activation
 from chainback.case import Case, Chain
 
-__all__ = ["Truth", "layers_by_activation", "matvec", "solve", "true_gradient"]
+__all__ = ["Truth", "back_substitute", "batch_last", "layers_by_activation", "matvec", "solve", "true_gradient"]
 
 Array = np.ndarray
 
@@ -65,7 +65,8 @@ def layers_by_activation(names: tuple[str, ...]) -> dict[str, list[int]]:
     return groups
 
 
-def _batch_last(array: Array) -> Array:
+def batch_last(array: Array) -> Array:
+    """Return a float64 copy with the leading batch axis moved to the end."""
     return np.ascontiguousarray(np.moveaxis(np.asarray(array, np.float64), 0, -1))
 
 
@@ -83,15 +84,15 @@ def solve(case: Case) -> Truth:
         Walther, *Evaluating Derivatives* (2008), section 2.2 (extended system).
     """
     case = case.as_batch()
-    weights, biases = _batch_last(case.chain.weights), _batch_last(case.chain.biases)
-    targets = _batch_last(case.targets)
+    weights, biases = batch_last(case.chain.weights), batch_last(case.chain.biases)
+    targets = batch_last(case.targets)
     functions = [activation(name) for name in case.chain.activations]
     depth, width, batch = biases.shape
     states = np.empty((depth + 1, width, batch))
     arguments, slopes, adjoints, gradients = (np.empty_like(biases) for _ in range(4))
 
     with np.errstate(all="ignore"):
-        states[0] = _batch_last(case.inputs)
+        states[0] = batch_last(case.inputs)
         for i in range(depth):
             np.add(matvec(weights[i], states[i]), biases[i], out=arguments[i])
             states[i + 1] = functions[i].value(arguments[i])
@@ -105,6 +106,24 @@ def solve(case: Case) -> Truth:
             np.multiply(slopes[i], adjoint, out=gradients[i])
             adjoint = matvec(np.swapaxes(weights[i], 0, 1), gradients[i])
     return Truth(weights, biases, states, arguments, slopes, residual, adjoints, gradients)
+
+
+def back_substitute(couplings: Array, slopes: Array, residual: Array) -> tuple[Array, Array]:
+    """Solve (I − L)ᵀ λ = e_N ⊗ r for a system that is given, in float64.
+
+    Args:
+        couplings: C_1 … C_N, (depth, width, width, batch).
+        slopes: δ, (depth, width, batch).
+        residual: r, (width, batch).
+
+    Returns:
+        (adjoints λ_1 … λ_N, bias gradients δ ∘ λ), both (depth, width, batch).
+    """
+    adjoints, adjoint = np.empty_like(slopes), residual
+    for i in reversed(range(len(slopes))):
+        adjoints[i] = adjoint
+        adjoint = matvec(np.swapaxes(couplings[i], 0, 1), adjoint)
+    return adjoints, slopes * adjoints
 
 
 def true_gradient(case: Case) -> Chain:

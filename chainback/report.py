@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ from rich.text import Text
 
 from chainback.errors import UsageError
 from chainback.judgement import Verdict, exit_code, overall
-from chainback.tally import Rejection
+from chainback.tally import SHARP_FLOOR, Rejection
 
 __all__ = ["REPORT_FILES", "SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder", "write_csv"]
 
 #: What a report folder holds.
-REPORT_FILES = ("tolerance.csv", "agreement.csv", "activations.csv", "environment.json")
+REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "environment.json")
 #: Raised whenever a column changes its meaning.
 SCHEMA = 1
 
@@ -41,6 +41,8 @@ class Report:
         activations: Each activation's value and slope against truth, alone.
         environment: What produced it; `complete` is False when the run was interrupted.
         rejections: The first of each row that rejected.
+        steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
+            system that they computed, on the first batch of every ensemble and shape.
     """
 
     tolerance: pd.DataFrame
@@ -48,6 +50,7 @@ class Report:
     activations: pd.DataFrame
     environment: dict[str, Any]
     rejections: tuple[Rejection, ...] = ()
+    steps: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def complete(self) -> bool:
@@ -56,15 +59,21 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Rejected if any row is; accepted if the run is complete and every engine that ran was accepted somewhere."""
-        for frame in (self.agreement, self.activations):
+        """Rejected if any row is; accepted if the run is complete and every engine that ran was accepted somewhere.
+
+        And judged sharply in at least the share of its components that `environment` states as `sharp_floor`.
+        """
+        for frame, _ in self._others():
             if any(row["verdict"] == str(Verdict.REJECTED) for row in _records(frame)):
                 return Verdict.REJECTED
-        engines = overall(
-            engine_verdict(Verdict(row["verdict"]) for row in rows)
-            for rows in _by(_records(self.tolerance), "engine").values()
-        )
+        by_engine = _by(_records(self.tolerance), "engine")
+        engines = overall(engine_verdict(rows, self.sharp_floor) for rows in by_engine.values())
         return engines if self.complete or engines is Verdict.REJECTED else Verdict.UNDECIDED
+
+    @property
+    def sharp_floor(self) -> float:
+        """The share of its components that must have been judged sharply before an engine is accepted."""
+        return float(self.environment.get("sharp_floor", SHARP_FLOOR))
 
     @property
     def accepted(self) -> bool:
@@ -93,6 +102,7 @@ class Report:
         target = writable_folder(folder)
         for name, frame in (
             ("tolerance.csv", self.tolerance),
+            ("steps.csv", self.steps),
             ("agreement.csv", self.agreement),
             ("activations.csv", self.activations),
         ):
@@ -163,7 +173,7 @@ class Report:
         for column in ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict"):
             table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
         for engine, rows in _by(_records(self.tolerance), "engine").items():
-            table.add_row(*_engine_cells(engine, rows))
+            table.add_row(*_engine_cells(engine, rows, self.sharp_floor))
         return table
 
     def _remarks(self) -> Iterable[Text]:
@@ -172,6 +182,12 @@ class Report:
         if undecided := sum(row["undecided"] for row in rows):
             why = "some order of evaluation overflows there, or underflow outweighs the gradient"
             yield Text(f"{undecided:,} answers were left undecided: {why}.")
+        for engine, its_rows in _by(rows, "engine").items():
+            share = _sharp(its_rows)
+            if share < self.sharp_floor:
+                yield Text(
+                    f"{engine}: {share:.1%} of its components were judged sharply, less than {self.sharp_floor:.0%}."
+                )
         for engine, its_rows in _by(declined, "engine").items():
             for note, where in _by(its_rows, "note").items():
                 shapes = ", ".join(dict.fromkeys(f"{row['depth']}x{row['width']}" for row in where))
@@ -180,13 +196,20 @@ class Report:
             judged = _by(_records(frame), "verdict")
             if judged:
                 right, wrong = (len(judged.get(str(v), [])) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
-                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected.")
+                sharp = f"; {share:.1%} sharp" if (share := _sharp(_records(frame))) == share else ""
+                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{sharp}.")
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
         yield from self._verdict()
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
-        return (self.agreement, "pairs of engines"), (self.activations, "activation sweeps")
+        steps = _by(_records(self.steps), "judged")
+        return (
+            (pd.DataFrame(steps.get("linearisation", [])), "linearisations"),
+            (pd.DataFrame(steps.get("substitution", [])), "substitutions on the computed system"),
+            (self.agreement, "pairs of engines"),
+            (self.activations, "activation sweeps"),
+        )
 
     def _verdict(self) -> Iterable[Text]:
         for rejection in self.rejections[:_SHOWN]:
@@ -216,16 +239,35 @@ def _spoken(row: dict[str, Any]) -> Iterable[str]:
 
 #: How many rejections are printed.
 _SHOWN = 4
-_SPOKEN = ("engine_a", "engine_b", "ensemble", "activation", "quantity", "method", "execution", "margin_max", "worst_z")
+_SPOKEN = (
+    *("engine", "engine_a", "engine_b", "ensemble", "depth", "width"),
+    *("activation", "quantity", "method", "execution", "margin_max", "worst_z"),
+)
 
 
-def engine_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the verdict on an engine from its rows: undecided rows are no harm where others were accepted."""
-    seen = set(verdicts)
+def engine_verdict(rows: Sequence[dict[str, Any]], sharp_floor: float = SHARP_FLOOR) -> Verdict:
+    """Return the verdict on an engine from its rows: undecided rows are no harm where others were accepted.
+
+    Args:
+        rows: Its rows of `tolerance.csv`.
+        sharp_floor: The share of its components that must have been judged sharply before it is accepted.
+    """
+    seen = {Verdict(row["verdict"]) for row in rows}
+    if Verdict.REJECTED not in seen and Verdict.ACCEPTED in seen and _sharp(rows) < sharp_floor:
+        return Verdict.UNDECIDED
     for verdict in (Verdict.REJECTED, Verdict.ACCEPTED, Verdict.UNDECIDED):
         if verdict in seen:
             return verdict
     return Verdict.NOT_RUN
+
+
+def _sharp(rows: Sequence[dict[str, Any]]) -> float:
+    """Return the share of the components that were judged sharply; NaN where rows do not tell."""
+    judged = [row for row in rows if not np.isnan(row.get("informative", np.nan))]
+    sizes = [row.get("components", row.get("points", 0)) for row in judged]
+    return (
+        sum(row["informative"] * n for row, n in zip(judged, sizes, strict=True)) / sum(sizes) if sum(sizes) else np.nan
+    )
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -239,11 +281,10 @@ def _by(rows: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, An
     return groups
 
 
-def _engine_cells(engine: str, rows: list[dict[str, Any]]) -> tuple[RenderableType, ...]:
-    verdict = engine_verdict(Verdict(row["verdict"]) for row in rows)
+def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -> tuple[RenderableType, ...]:
+    verdict = engine_verdict(rows, sharp_floor)
     judged = [row for row in rows if row["verdict"] != str(Verdict.NOT_RUN) and not np.isnan(row["margin_max"])]
-    weight = sum(row["components"] for row in judged)
-    share = sum(row["informative"] * row["components"] for row in judged) / weight if weight else float("nan")
+    share = _sharp(rows)
     return (
         engine,
         f"{sum(row['cases'] for row in rows):,}",
@@ -317,6 +358,7 @@ _TEXT = frozenset(
         *("jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision", "engine", "engine_a", "engine_b"),
         *(
             "execution",
+            "judged",
             "ensemble",
             "activation",
             "quantity",

@@ -84,7 +84,8 @@ def _judge(
         if quantity == "slope":
             low, high = model.slope_range
             for kink in model.kinks:
-                bound = np.where(np.abs(z - kink) < tiny, high - low, bound)
+                near = (np.abs(z - kink) < tiny) & ((z != kink) | (not model.settled))
+                bound = np.where(near, high - low, bound)
         error = np.abs(got.astype(np.float64) - truth)
         accepted = error <= bound
         normal = np.abs(truth) >= tiny
@@ -99,6 +100,7 @@ def _judge(
         "accepted": int(accepted.sum()),
         "rejected": rejected,
         "verdict": str(Verdict.REJECTED if rejected else Verdict.ACCEPTED),
+        "informative": float(np.mean(bound <= 1e-3 * np.abs(truth))),
         "margin_max": float(margin[worst]),
         "worst_z": float(points[worst]),
         "error_u_max": float(in_u.max()),

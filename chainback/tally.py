@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,11 +12,13 @@ import numpy as np
 from chainback.bounds import Envelope
 from chainback.judgement import Judgement, Verdict, component_at
 
-__all__ = ["Histogram", "Pair", "Rejection", "RowKey", "Tally", "Yardstick"]
+__all__ = ["SHARP_FLOOR", "Histogram", "Pair", "Rejection", "RowKey", "StepTally", "Tally", "Yardstick"]
 
 Array = np.ndarray
 #: A component is judged sharply when its bound is at most this share of its reference.
 _INFORMATIVE = 1e-3
+#: A run that judged a smaller share of an engine's components sharply has no teeth: it is undecided.
+SHARP_FLOOR = 0.1
 
 
 class Histogram:
@@ -33,7 +36,9 @@ class Histogram:
 
     def add(self, values: Array, ignored_zeros: int = 0) -> None:
         """Count the values, except for so many of the zeros among them."""
-        bits = (values.astype(np.float32).view(np.int32).ravel() & 0x7FFFFFFF) >> self._SHIFT
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = values.astype(np.float32)
+        bits = (values.view(np.int32).ravel() & 0x7FFFFFFF) >> self._SHIFT
         self.counts += np.bincount(bits, minlength=self._BINS)[: self._BINS]
         self.counts[0] -= ignored_zeros
 
@@ -57,7 +62,11 @@ class Yardstick:
         decided: Rows that count; None if all do.
         per_u: 1 / (u |reference|) where the reference is a normal number, else 0.
         abnormal: How many counted components have no normal reference.
-        informative: How many counted components have bound <= 10⁻³ |reference|.
+        informative: How many counted components are judged sharply: bound <= 10⁻³ |reference|.
+        informative_pairs: How many are, when two answers of that bound are compared.
+        per_truth: 1 / (u reference), with its sign, where a component is judged sharply and its reference is normal, else 0.
+        sharp: How many such components each counted case has.
+        bounds: Histogram of bound / (u |reference|) where the reference is normal.
     """
 
     def __init__(self, envelope: Envelope, rows: int) -> None:
@@ -71,9 +80,16 @@ class Yardstick:
         normal = size >= envelope.arithmetic.smallest_normal
         with np.errstate(all="ignore"):
             self.per_u = np.where(normal, 1.0 / (envelope.arithmetic.unit_roundoff * size), 0.0)
-            self.per_bound = 1.0 / self.select(envelope.bound)
+            bound = self.select(envelope.bound)
+            self.per_bound = 1.0 / bound
+            informative = bound <= _INFORMATIVE * size
+            self.per_truth = np.where(informative, np.copysign(self.per_u, self.select(envelope.reference)), 0.0)
+            self.bounds = Histogram()
+            self.bounds.add((bound * self.per_u)[normal])
         self.abnormal = int(normal.size - normal.sum())
-        self.informative = int((self.select(envelope.bound) <= _INFORMATIVE * size).sum())
+        self.informative = int(informative.sum())
+        self.informative_pairs = int((2.0 * bound <= _INFORMATIVE * size).sum())
+        self.sharp = (informative & normal).sum(axis=1)
 
     def select(self, components: Array) -> Array:
         """Return the components of the counted cases."""
@@ -126,17 +142,31 @@ class Tally:
     measured: int = 0
     margins: Histogram = field(default_factory=Histogram)
     errors: Histogram = field(default_factory=Histogram)
+    bounds: Histogram = field(default_factory=Histogram)
     margin_max: float = -1.0
     error_max: float = 0.0
+    sharp: int = 0
     error_squares: float = 0.0
+    means: int = 0
+    mean_sum: float = 0.0
+    mean_squares: float = 0.0
     worst_case: str = ""
     digest: int = 0
     compile_s: float = 0.0
     run_s: float = 0.0
     note: str = ""
 
-    def add(self, judgement: Judgement, ids: Any, yardstick: Yardstick) -> Rejection | None:
-        """Count a judgement of the first `yardstick.rows` cases of a batch; return its first rejection, if any."""
+    def add(
+        self, judgement: Judgement, ids: Any, yardstick: Yardstick, explain: Callable[[int], str] = lambda row: ""
+    ) -> Rejection | None:
+        """Count a judgement of the first `yardstick.rows` cases of a batch; return its first rejection, if any.
+
+        Args:
+            judgement: Of the whole batch.
+            ids: Of its cases.
+            yardstick: Made of the same envelope.
+            explain: What else there is to say of a rejected row.
+        """
         rows = yardstick.rows
         rejected = judgement.rejected_cases[:rows]
         self.cases += rows
@@ -153,7 +183,8 @@ class Tally:
         row = int(np.argmax(rejected))
         wrong = ~judgement.accepted_components[row]
         component = component_at(judgement.envelope, judgement.got, row, int(np.argmax(wrong)))
-        return self._reject(ids[row], f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong")
+        reason = f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong"
+        return self._reject(ids[row], "; ".join(filter(None, (reason, explain(row)))))
 
     def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
         """Count cases on which the engine gave no answer at all."""
@@ -181,10 +212,19 @@ class Tally:
         self.digest = (self.digest + int.from_bytes(block, "little")) % 2**64
 
     def _measure(self, judgement: Judgement, ids: Any, yardstick: Yardstick) -> None:
-        error = yardstick.select(judgement.error)
-        if error.size == 0:
+        deviation = yardstick.select(judgement.deviation)
+        if deviation.size == 0:
             return
         with np.errstate(all="ignore"):
+            signed = deviation * yardstick.per_truth
+            self.sharp += int(yardstick.sharp.sum())
+            self.error_squares += float(np.vdot(signed, signed))
+            of_case = (signed.sum(axis=1) / yardstick.sharp)[yardstick.sharp > 0]
+            self.means += of_case.size
+            self.mean_sum += float(of_case.sum())
+            self.mean_squares += float(np.vdot(of_case, of_case))
+            self.bounds.counts += yardstick.bounds.counts
+            error = np.abs(deviation)
             margin = error * yardstick.per_bound
             in_u = error * yardstick.per_u
             self.margins.add(margin)
@@ -192,7 +232,6 @@ class Tally:
             self.counted += error.size
             self.measured += error.size - yardstick.abnormal
             self.informative += yardstick.informative
-            self.error_squares += float(np.vdot(in_u, in_u))
             self.error_max = max(self.error_max, _nan_as_infinity(in_u.max()))
             worst = _nan_as_infinity(margin.max())
         if worst > self.margin_max:
@@ -210,8 +249,25 @@ class Tally:
             return Verdict.NOT_RUN
         return Verdict.ACCEPTED if self.accepted and self.informative else Verdict.UNDECIDED
 
+    @property
+    def error_mean(self) -> float:
+        """The mean over cases of the mean signed error of a case, in u: positive away from zero."""
+        return self.mean_sum / self.means if self.means else float("nan")
+
+    @property
+    def error_mean_se(self) -> float:
+        """Its standard error: cases are independent of each other, the components of one case are not."""
+        if self.means < 2:
+            return float("nan")
+        variance = (self.mean_squares - self.mean_sum**2 / self.means) / (self.means - 1)
+        return float(np.sqrt(max(variance, 0.0) / self.means))
+
     def row(self) -> dict[str, Any]:
-        """Return the row, in the columns of `tolerance.csv`."""
+        """Return the row, in the columns of `tolerance.csv`.
+
+        Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and 99th
+        percentile over all whose truth is a normal number.
+        """
         return {
             **self.key._asdict(),
             "cases": self.cases,
@@ -226,13 +282,38 @@ class Tally:
             "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
             "error_u_max": self.error_max if self.measured else float("nan"),
             "error_u_p99": min(self.errors.quantile(0.99), self.error_max),
-            "error_u_rms": (self.error_squares / self.measured) ** 0.5 if self.measured else float("nan"),
+            "error_u_mean": self.error_mean,
+            "error_u_mean_se": self.error_mean_se,
+            "error_u_rms": (self.error_squares / self.sharp) ** 0.5 if self.sharp else float("nan"),
+            "bound_u_p50": self.bounds.quantile(0.5),
             "worst_case": self.worst_case,
             "digest": f"{self.digest:016x}",
             "compile_s": round(self.compile_s, 6),
             "run_s": round(self.run_s, 6),
             "note": self.note,
         }
+
+
+@dataclass
+class StepTally(Tally):
+    """The running count behind one row of `steps.csv`: one step of the triangular method, judged by itself.
+
+    Attributes:
+        judged: Which: "linearisation" or "substitution".
+        ratios: How many times sharper the step's bound is than the gradient's, for each component of a substitution.
+    """
+
+    judged: str = ""
+    ratios: Histogram = field(default_factory=Histogram)
+
+    def compare(self, step: Envelope, gradient: Envelope, rows: int) -> None:
+        """Count how much sharper the step is judged than the gradient, over the first rows of a batch."""
+        decided = step.decided[:rows] & gradient.decided[:rows]
+        self.ratios.add(gradient.bound[:rows][decided] / step.bound[:rows][decided])
+
+    def row(self) -> dict[str, Any]:
+        """Return the row, in the columns of `steps.csv`."""
+        return {"judged": self.judged, **super().row(), "sharper_p50": self.ratios.quantile(0.5)}
 
 
 @dataclass
@@ -250,10 +331,19 @@ class Pair:
     components: int = 0
     identical: int = 0
     disagreeing: int = 0
+    informative: int = 0
     margin_max: float = 0.0
 
-    def add(self, a: Array, b: Array, per_two_bounds: Array) -> None:
-        """Count the components of two answers, with 1 / (bound of a + bound of b)."""
+    def add(self, a: Array, b: Array, per_two_bounds: Array, informative: int) -> None:
+        """Count the components of two answers.
+
+        Args:
+            a: One answer.
+            b: The other.
+            per_two_bounds: 1 / (bound of a + bound of b).
+            informative: How many components that sum judges sharply.
+        """
+        self.informative += informative
         with np.errstate(all="ignore"):
             margin = np.abs(a - b) * per_two_bounds
             within = margin <= np.float32(1.0)
@@ -274,6 +364,7 @@ class Pair:
             "components": self.components,
             "identical": self.identical / self.components if self.components else float("nan"),
             "disagreeing": self.disagreeing,
+            "informative": self.informative / self.components if self.components else float("nan"),
             "margin_max": self.margin_max,
             "verdict": str(verdict if self.components else Verdict.UNDECIDED),
         }

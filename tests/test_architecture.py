@@ -17,6 +17,7 @@ FLOORS = (
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "campaign", "scripts", "reproduction", "faults"),
+    "peers",
 )
 #: Above everything; they reach the rest through the package's lazy names.
 ROOF = ("__init__", "cli", "__main__")

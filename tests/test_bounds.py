@@ -1,13 +1,15 @@
 """The bound: honest under every order of evaluation, and sharp."""
 
 import itertools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from chainback import ENGINES, Case, Chain, draw, gradient
-from chainback.bounds import components_of, envelope
+from chainback.bounds import Envelope, components_of, envelope, linearisation, substitution
+from chainback.engines.triangular import extended_jacobian
 from chainback.judgement import judge
 from chainback.rounding import ARITHMETICS, FLOAT32
 
@@ -265,3 +267,53 @@ def test_an_allowance_larger_than_the_gradient_decides_nothing() -> None:
     assert not bounds.decided[0]
     zeros = (np.zeros((4, 1, 1), f32), np.zeros((4, 1), f32))
     assert judge(case, zeros).verdict == "undecided"
+
+
+def exact_solution(case: Case, system: tuple[np.ndarray, ...]) -> list[Fraction]:
+    """Solve the computed system of a single case in rational arithmetic: dW, then db."""
+    couplings, slopes, states = (
+        [[Fraction(float(v)) for v in np.ravel(part)] for part in array[0]] for array in system
+    )
+    depth, width = case.chain.depth, case.chain.width
+    adjoint = [x - Fraction(float(y)) for x, y in zip(states[-1], case.targets[0], strict=True)]
+    dw, db = [[Fraction(0)]] * depth, [[Fraction(0)]] * depth
+    for i in reversed(range(depth)):
+        db[i] = [d * a for d, a in zip(slopes[i], adjoint, strict=True)]
+        dw[i] = [g * x for g in db[i] for x in states[i]]
+        adjoint = [
+            sum((couplings[i][k * width + j] * adjoint[k] for k in range(width)), Fraction(0)) for j in range(width)
+        ]
+    return [v for part in (*dw, *db) for v in part]
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "width"), [("lecture", 7, 1), ("wide", 4, 3), ("tiny", 6, 1), ("special", 5, 2)]
+)
+def test_the_substitution_is_judged_against_the_exact_solution_of_the_computed_system(name, depth, width) -> None:
+    for row in range(20):
+        case = draw(name, seed=2, depth=depth, width=width, batch=0, rows=20)[row].as_batch()
+        found = extended_jacobian(case[0].chain, case.inputs[0])
+        system = tuple(np.asarray(a)[None] for a in (found.couplings, found.slopes, found.states))
+        inside = substitution(case, *system)
+        if not inside.decided[0]:
+            continue
+        exact = exact_solution(case, system)
+        for reference, bound, true in zip(inside.reference[0], inside.bound[0], exact, strict=True):
+            assert abs(Fraction(reference) - true) <= Fraction(bound) / 2**20
+        # A count of roundings, whatever the condition: so many u of the magnitudes, and underflow.
+        sizes = np.concatenate([np.ravel(a[0]) for a in magnitudes_of(inside)])
+        assert np.all(inside.bound[0] <= 1.1 * (width * depth + 3) * 2.0**-24 * sizes + 1e-20)
+
+
+def magnitudes_of(inside: Envelope) -> tuple[np.ndarray, np.ndarray]:
+    g = np.abs(inside.truth.slopes) * inside.spread.adjoint_magnitudes
+    w = g[:, :, None] * np.abs(inside.truth.states)[:-1, None]
+    return np.moveaxis(w, -1, 0), np.moveaxis(g, -1, 0)
+
+
+def test_an_overflowing_system_is_undecided() -> None:
+    case = Case(Chain.scalar([1e30, 1e30, 1e-30], [0, 0, 0], ["identity"] * 3), f32([1]), f32([0])).as_batch()
+    found = extended_jacobian(case[0].chain, case.inputs[0])
+    inside = substitution(case, *(np.asarray(a)[None] for a in (found.couplings, found.slopes, found.states)))
+    assert not inside.decided.any()
+    assert not linearisation(envelope(case)).decided.any()

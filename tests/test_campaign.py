@@ -1,6 +1,7 @@
 """The gate as a function: it accepts what is right, rejects every twin that is wrong, and survives what it tests."""
 
 import contextlib
+import dataclasses
 import io
 import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from rich.console import Console
 import chainback
 from chainback import ENGINES, UsageError, verify
 from chainback.campaign import arithmetic_of, engines_named, load_engine
+from chainback.engines import Engine
 from chainback.report import Report, read_csv
 
 f32: Any = np.float32
@@ -241,6 +243,42 @@ def test_a_pass_needs_one_component_that_was_judged_sharply(monkeypatch) -> None
     assert (made.exit_code, set(made.tolerance["verdict"])) == (3, {"undecided"})
 
 
+def test_the_steps_of_the_triangular_engines_are_reported(report) -> None:
+    made, folder, _ = report
+    assert set(made.steps["engine"]) == {name for name in ENGINES if name.startswith("triangular")}
+    assert set(made.steps["judged"]) == {"linearisation", "substitution"}
+    assert set(made.steps["verdict"]) <= {"accepted", "undecided"}
+    solved = made.steps.query("judged == 'substitution' and ensemble == 'lecture'")
+    assert (solved["sharper_p50"] > 2).all()
+    assert list(read_csv(folder / "out" / "steps.csv").columns) == list(made.steps.columns)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (lambda s: dataclasses.replace(s, slopes=s.slopes * 1.001), "its linearisation is wrong at slope_"),
+        (lambda s: s, "its substitution is wrong at d"),
+    ],
+)
+def test_a_rejected_triangular_engine_failed_at_a_step_that_is_named(wrong, sentence: str) -> None:
+    def steps(*arguments):
+        (_, dbiases), system = ENGINES["triangular-substitution"].steps(*arguments)  # type: ignore[misc]
+        system = wrong(system)
+        if sentence.startswith("its sub"):
+            dbiases = dbiases * 1.001
+        else:  # the gradient of the wrong system
+            seed = jax.numpy.zeros_like(system.slopes).at[-1].set(system.states[-1] - arguments[-1])
+            dbiases = system.slopes * system.solve_transposed(seed[:, :, None])[:, :, 0]
+        return (dbiases[:, :, None] * system.states[:-1, None, :], dbiases), system
+
+    engine = Engine("wrong", lambda *arguments: steps(*arguments)[0], steps=steps)
+    made = verify(engines=[engine], **SMALL)
+    assert made.exit_code == 1
+    assert sentence in made.rejections[0].reason
+    other = "its substitution" if "linearisation" in sentence else "its linearisation"
+    assert not any(f"{other} is wrong" in rejection.reason for rejection in made.rejections)
+
+
 def test_a_transposed_coupling_is_seen_at_width_two() -> None:
     assert verify(engines=[twins.transposed_coupling], **SMALL).accepted
     assert verify(engines=[twins.transposed_coupling], **(SMALL | {"widths": (2,)})).exit_code == 1
@@ -325,6 +363,7 @@ def test_an_interrupted_run_reports_what_it_finished() -> None:
         ({"cases": 10**12}, "`cases` must be at most 1,000,000,000"),
         ({"seed": None}, "`seed` must be a whole number, got None"),
         ({"depths": 8}, "`depths` must be whole numbers, got 8"),
+        ({"sharp_floor": 1.5}, "`sharp_floor` must be a share from 0 to 1, got 1.5"),
         ({"depths": ()}, "`depths` must be numbers from 1 to"),
         ({"engines": 5}, "`engines` must be all, none, or a list of names and callables, got 5"),
         ({"depths": (200,), "widths": (4096,), "cases": 1}, "are too many to draw: 3.4e"),

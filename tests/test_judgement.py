@@ -1,12 +1,17 @@
 """The judge: what it accepts, and every way of being wrong that it must not."""
 
+from dataclasses import replace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from chainback import Chain, Verdict, draw, gradient, judge
-from chainback.bounds import envelope
-from chainback.judgement import exit_code, overall
+from chainback.bounds import envelope, linearisation
+from chainback.engines.triangular import SOLVERS, ExtendedJacobian, solve_chain
+from chainback.judgement import component_at, exit_code, judge_steps, overall
+from chainback.programs import codes
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +145,77 @@ def test_only_proof_accepts() -> None:
     assert overall([A, U]) is U
     assert overall([A, U, R]) is R
     assert [exit_code(v) for v in (A, R, U, N)] == [0, 1, 3, 3]
+
+
+def solved(case, solver: str):
+    """Solve a batch by the triangular method: the gradients, and the system they came of, as NumPy arrays."""
+    run = jax.vmap(lambda w, b, x, y: solve_chain(w, b, codes(case.chain.activations), x, y, solver))
+    return jax.tree.map(np.array, run(case.chain.weights, case.chain.biases, case.inputs, case.targets))
+
+
+def steps_of(case, gradients, system: ExtendedJacobian):
+    return judge_steps(case, gradients, system.couplings, system.slopes, system.states, envelope(case))
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", ["lecture", "mixed", "saturated", "kinks", "tiny", "huge", "special", "wide"])
+def test_both_steps_of_the_triangular_method_are_accepted(name: str, solver: str) -> None:
+    case = draw(name, seed=4, depth=5, width=3 if name == "wide" else 1, batch=0, rows=300)
+    steps = steps_of(case, *solved(case, solver))
+    assert steps.linearisation.accepted
+    assert steps.substitution.accepted
+    assert steps.substitution.accepted_cases.mean() > 0.5
+    assert {steps.failed(row) for row in range(300)} == {""}
+
+
+def wrong_slope(system):
+    return replace(system, slopes=system.slopes * np.float32(1.001))
+
+
+def wrong_coupling(system):
+    return replace(system, couplings=np.roll(system.couplings, 1, axis=1))
+
+
+def wrong_state(system):
+    return replace(system, states=system.states + np.float32(0.001))
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"), [(wrong_slope, "slope_"), (wrong_coupling, "coupling_"), (wrong_state, "state_")]
+)
+def test_a_wrong_linearisation_is_told_from_its_right_solution(fault, first: str) -> None:
+    case = draw("alive", seed=4, depth=5, width=1, batch=0, rows=50)
+    system = fault(solved(case, "substitution")[1])
+    residual = system.states[:, -1] - case.targets
+    adjoints = jax.vmap(lambda s, r: s.solve_transposed(jnp.zeros_like(s.slopes).at[-1].set(r)[:, :, None])[:, :, 0])(
+        ExtendedJacobian(*map(jnp.asarray, (system.couplings, system.slopes, system.states))), residual
+    )
+    dbiases = np.asarray(system.slopes * adjoints)
+    steps = steps_of(case, (dbiases[..., None] * system.states[:, :-1, None, :], dbiases), system)
+    assert steps.linearisation.verdict is Verdict.REJECTED
+    assert steps.substitution.accepted
+    row = int(np.argmax(steps.linearisation.rejected_cases))
+    assert steps.failed(row).startswith(f"its linearisation is wrong at {first}")
+
+
+def test_a_wrong_solution_is_told_from_its_right_linearisation_however_small() -> None:
+    case = draw("saturated", seed=4, depth=5, width=1, batch=0, rows=300)
+    (dweights, dbiases), system = solved(case, "substitution")
+    off = dbiases * np.float32(1 + 2.0**-20)
+    steps = steps_of(case, (dweights, off), system)
+    assert steps.linearisation.accepted
+    assert steps.substitution.verdict is Verdict.REJECTED
+    row = int(np.argmax(steps.substitution.rejected_cases))
+    assert steps.failed(row).startswith("its substitution is wrong at db_")
+    # The gradient's own bound, which carries the chain's conditioning, sees this fault in fewer cases.
+    whole = judge(case, (dweights, off)).rejected_cases.mean()
+    assert steps.substitution.rejected_cases.mean() > 1.2 * whole
+
+
+def test_components_of_a_linearisation_are_named() -> None:
+    case = draw("wide", seed=0, depth=3, width=2, batch=0, rows=1)
+    inside = linearisation(envelope(case))
+    zeros = np.zeros_like(inside.reference)
+    names = [component_at(inside, zeros, 0, place).name for place in (0, 5, 6, 11, 12, 23)]
+    assert names == ["state_1[0]", "state_3[1]", "slope_1[0]", "slope_3[1]", "coupling_1[0,0]", "coupling_3[1,1]"]
+    assert inside.reference.shape == (1, 3 * (2 + 2 + 4))

@@ -41,9 +41,9 @@ def row(engine="e", verdict="accepted", **more):
     return base | more
 
 
-def report(*rows, complete=True, agreement=(), activations=(), **environment) -> Report:
+def report(*rows, complete=True, agreement=(), activations=(), steps=(), **environment) -> Report:
     frames = (pd.DataFrame(list(rows)), pd.DataFrame(list(agreement)), pd.DataFrame(list(activations)))
-    return Report(*frames, {"complete": complete, "packages": {}} | environment)
+    return Report(*frames, {"complete": complete, "packages": {}} | environment, steps=pd.DataFrame(list(steps)))
 
 
 def test_csv_files_read_back_exactly(tmp_path) -> None:
@@ -62,6 +62,7 @@ def test_the_folder_holds_what_is_promised_and_nothing_half_written(tmp_path) ->
         "activations.csv",
         "agreement.csv",
         "environment.json",
+        "steps.csv",
         "tolerance.csv",
     ]
     assert json.loads((tmp_path / "out" / "environment.json").read_text())["seed"] == 3
@@ -102,6 +103,15 @@ def test_damaged_files_get_one_sentence(tmp_path, text: str, sentence: str) -> N
         (report(row(), agreement=[{"verdict": "rejected"}]), "rejected", 1),
         (report(row(), agreement=[{"verdict": "undecided"}]), "accepted", 0),
         (report(row(), activations=[{"verdict": "rejected"}]), "rejected", 1),
+        (report(row(), steps=[{"judged": "substitution", "verdict": "rejected"}]), "rejected", 1),
+        (report(row(), steps=[{"judged": "linearisation", "verdict": "rejected"}]), "rejected", 1),
+        (report(row(), steps=[{"judged": "linearisation", "verdict": "undecided"}]), "accepted", 0),
+        (report(row(informative=0.09)), "undecided", 3),
+        (report(row(informative=0.11)), "accepted", 0),
+        (report(row(informative=0.01), row(depth=4, informative=0.5)), "accepted", 0),
+        (report(row(informative=0.01), row("f")), "undecided", 3),
+        (report(row(informative=0.01), sharp_floor=0.001), "accepted", 0),
+        (report(row(informative=0.01, verdict="rejected")), "rejected", 1),
     ],
 )
 def test_only_proof_accepts(made: Report, verdict: str, code: int) -> None:
@@ -172,3 +182,27 @@ def test_what_alone_is_rejected_is_printed_even_when_quiet() -> None:
     text = " ".join(printed(report(row(), agreement=pairs, activations=sweeps), brief=True).split())
     assert "REJECTED pairs of engines: " in text
     assert "REJECTED activation sweeps: " in text
+
+
+def test_a_run_without_teeth_says_so() -> None:
+    text = " ".join(printed(report(row("blunt", informative=0.042), row("keen"))).split())
+    assert "blunt: 4.2% of its components were judged sharply, less than 10%." in text
+    assert "keen: " not in text
+    assert "UNDECIDED" in text
+
+
+def test_every_table_says_how_sharp_it_is() -> None:
+    pairs = ({"engine_a": "e", "verdict": "accepted", "components": 10, "informative": 0.25},)
+    sweeps = ({"activation": "elu", "verdict": "accepted", "points": 10, "informative": 0.5},)
+    steps = (
+        {"judged": "linearisation", "verdict": "accepted", "components": 10, "informative": 0.75},
+        {"judged": "substitution", "verdict": "accepted", "components": 10, "informative": 1.0},
+    )
+    text = " ".join(printed(report(row(), agreement=pairs, activations=sweeps, steps=steps)).split())
+    for sentence in (
+        "linearisations: 1 of 1 rows accepted, 0 rejected; 75.0% sharp.",
+        "substitutions on the computed system: 1 of 1 rows accepted, 0 rejected; 100.0% sharp.",
+        "pairs of engines: 1 of 1 rows accepted, 0 rejected; 25.0% sharp.",
+        "activation sweeps: 1 of 1 rows accepted, 0 rejected; 50.0% sharp.",
+    ):
+        assert sentence in text

@@ -62,11 +62,43 @@ def test_rows_say_what_the_numbers_are(judged) -> None:
     normal = np.abs(reference) >= 2.0**-126
     in_u = (error[normal] / np.abs(reference[normal])) * 2.0**24
     assert row["error_u_max"] == pytest.approx(in_u.max())
-    assert row["error_u_rms"] == pytest.approx(np.sqrt(np.mean(in_u**2)))
+    sharp = (bound <= 1e-3 * np.abs(reference)) & normal
+    with np.errstate(all="ignore"):
+        signed = np.where(sharp, (got - reference) / reference * 2.0**24, 0.0)
+        of_case = (signed.sum(axis=1) / sharp.sum(axis=1))[sharp.any(axis=1)]
+        bound_u = (bound / np.abs(reference))[normal] * 2.0**24
+    assert row["error_u_rms"] == pytest.approx(np.sqrt(np.sum(signed**2) / sharp.sum()))
+    assert row["error_u_mean"] == pytest.approx(of_case.mean())
+    assert row["error_u_mean_se"] == pytest.approx(of_case.std(ddof=1) / np.sqrt(of_case.size))
+    assert np.median(bound_u) <= row["bound_u_p50"] <= np.median(bound_u) * 33 / 32
     assert row["informative"] == pytest.approx(np.mean(bound <= 1e-3 * np.abs(reference)))
     worst = int(np.flatnonzero(decided)[np.argmax((error / bound).max(axis=1))])
     assert row["worst_case"] == case.ids[worst]
     assert row["verdict"] == "accepted"
+
+
+def test_a_bias_far_below_the_bound_shows_in_the_mean() -> None:
+    case = draw("lecture", seed=0, depth=8, width=1, batch=0, rows=20_000)
+    bounds = envelope(case)
+    found = gradient(case.chain, case.inputs, case.targets)
+    weights, biases = np.array(found.weights), np.array(found.biases)
+    right, _ = tally_of(case, bounds, (weights, biases), rows=20_000)
+    away = [np.nextafter(a, np.where(a < 0, -np.inf, np.inf).astype(f32)) for a in (weights, biases)]
+    biased, rejection = tally_of(case, bounds, away, rows=20_000)
+    assert rejection is None
+    assert str(biased.verdict) == "accepted"
+    spread = np.hypot(right.error_mean_se, biased.error_mean_se)
+    assert 1.0 < biased.error_mean - right.error_mean < 2.0  # an ulp is one to two u
+    assert biased.error_mean - right.error_mean > 5 * spread
+
+
+def test_one_case_has_no_standard_error() -> None:
+    case = draw("lecture", seed=0, depth=8, width=1, batch=0, rows=1)
+    found = gradient(case.chain, case.inputs, case.targets)
+    tally, _ = tally_of(case, envelope(case), (np.array(found.weights), np.array(found.biases)), rows=1)
+    assert np.isfinite(tally.row()["error_u_mean"])
+    assert np.isnan(tally.row()["error_u_mean_se"])
+    assert np.isnan(Tally(RowKey("engine", "batched", "huge", 5, 1)).error_mean)
 
 
 def test_the_rejected_case_is_named(judged) -> None:
@@ -137,12 +169,13 @@ def test_pairs_count_bits_and_margins() -> None:
     pair = Pair("a", "b", "lecture", 3, 1)
     a = f32([[1.0, 2.0, 3.0]])
     b = f32([[1.0, 2.0 + 2.0**-22, 4.0]])
-    pair.add(a, b, f32([[10.0, 10.0, 10.0]]))
+    pair.add(a, b, f32([[10.0, 10.0, 10.0]]), 2)
     row = pair.row()
     assert (row["components"], row["disagreeing"], row["verdict"]) == (3, 1, "rejected")
     assert row["identical"] == pytest.approx(1 / 3)
+    assert row["informative"] == pytest.approx(2 / 3)
     assert row["margin_max"] == pytest.approx(10.0)
     nan = Pair("a", "b", "lecture", 3, 1)
-    nan.add(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]))
+    nan.add(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]), 0)
     assert nan.row()["verdict"] == "rejected"
     assert Pair("a", "b", "lecture", 3, 1).row()["verdict"] == "undecided"

@@ -16,12 +16,13 @@ from chainback.activations import ACTIVATIONS
 from chainback.errors import EngineError
 from chainback.programs import Activations
 
-__all__ = ["Compiled", "Engine", "anything_goes"]
+__all__ = ["Compiled", "Engine", "Gradient", "Limit", "anything_goes"]
 
 Array = Any
 #: Threads may compile side by side, but JAX before 0.5 leaks tracers where two of them trace the same function at once.
 _TRACING = threading.Lock()
 Gradient = Callable[[Array, Array, Activations, Array, Array], tuple[Array, Array]]
+Limit = Callable[[int, int, int], str]
 
 
 def anything_goes(depth: int, width: int, batch: int) -> str:
@@ -31,15 +32,27 @@ def anything_goes(depth: int, width: int, batch: int) -> str:
 
 @dataclass(frozen=True)
 class Compiled:
-    """An engine compiled for one shape of batch: called as an engine is, for any activations."""
+    """An engine compiled for one shape of batch: called as an engine is, for any activations.
 
-    program: Callable[..., tuple[Array, Array]]
+    Attributes:
+        program: The executable.
+        device: Where it runs.
+        visible: Whether the program returns the system that it solved beside its gradients.
+    """
+
+    program: Callable[..., Any]
     device: Any
+    visible: bool = False
 
     def __call__(
         self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array
     ) -> tuple[Array, Array]:
         """Return (dweights, dbiases) of the batch, computed, on the device."""
+        found = self.run(weights, biases, activations, inputs, targets)
+        return found[0] if self.visible else found
+
+    def run(self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array) -> Any:
+        """Return what the program returns: the gradients, or, where it is visible, the gradients and the system."""
         arguments = jax.device_put((weights, biases, programs.codes(activations), inputs, targets), self.device)
         return jax.block_until_ready(self.program(*arguments))
 
@@ -56,11 +69,13 @@ class Engine:
         name: In `ENGINES`, commands and reports.
         gradient: The same for one case, as a pure JAX function; activations are names or codes.
         limit: (depth, width, batch) to the reason for which the engine cannot take such a batch, or "".
+        steps: The same as `gradient`, returning also the `ExtendedJacobian` that was solved; None if no system is visible.
     """
 
     name: str
     gradient: Gradient
-    limit: Callable[[int, int, int], str] = anything_goes
+    limit: Limit = anything_goes
+    steps: Callable[..., Any] | None = None
 
     def __call__(
         self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array
@@ -94,11 +109,11 @@ class Engine:
             shape(batch, width),
         )
         with _TRACING:
-            lowered = _batched(self.gradient, tuple(ACTIVATIONS)).lower(*arguments)
-        return Compiled(lowered.compile(), device)
+            lowered = _batched(self.steps or self.gradient, tuple(ACTIVATIONS)).lower(*arguments)
+        return Compiled(lowered.compile(), device, visible=self.steps is not None)
 
 
 @functools.cache
-def _batched(gradient: Gradient, known: tuple[str, ...]) -> Any:
+def _batched(gradient: Callable[..., Any], known: tuple[str, ...]) -> Any:
     """Return the jitted, batched form; `known` keys the cache, since registering an activation adds a code."""
     return jax.jit(jax.vmap(gradient, in_axes=(0, 0, None, 0, 0)))

@@ -17,12 +17,12 @@ from jaxtyping import Float
 
 from chainback.case import Case, Chain
 from chainback.engines.closed_forms import value_and_slope
-from chainback.engines.engine import Engine, Gradient
+from chainback.engines.engine import Engine, Limit, anything_goes
 from chainback.engines.limits import small_matrix, small_products
 from chainback.errors import UsageError
 from chainback.programs import Activations, codes
 
-__all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian"]
+__all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian", "solve_chain"]
 
 Array = Any
 
@@ -32,15 +32,17 @@ Array = Any
 class ExtendedJacobian:
     """The linearisation of one chain at one input: I − L and D, kept as their blocks.
 
+    Under `vmap` the blocks come back with a batch axis in front; the methods are for one chain.
+
     Attributes:
         couplings: C_i = diag(δ_i) W_i, the blocks of L (C_1, which multiplies dx_0, included).
         slopes: δ_i = h_i'(z_i).
         states: x_0 … x_N.
     """
 
-    couplings: Float[Array, "depth width width"]
-    slopes: Float[Array, "depth width"]
-    states: Float[Array, "depth+1 width"]
+    couplings: Float[Array, "*batch depth width width"]
+    slopes: Float[Array, "*batch depth width"]
+    states: Float[Array, "*batch depth+1 width"]
 
     def matrix(self) -> Float[Array, "rows rows"]:
         """Return I − L, dense, of order depth × width: unit lower triangular, bidiagonal at width 1."""
@@ -88,8 +90,11 @@ class ExtendedJacobian:
 
     @classmethod
     def tree_unflatten(cls, _: None, arrays: tuple[Array, ...]) -> ExtendedJacobian:
-        """Rebuild from the arrays, for JAX."""
-        return cls(*arrays)
+        """Rebuild from the arrays, for JAX, or from its placeholders."""
+        system = object.__new__(cls)
+        for field, value in zip(("couplings", "slopes", "states"), arrays, strict=True):
+            object.__setattr__(system, field, value)
+        return system
 
 
 def _dense(couplings: Array) -> Array:
@@ -171,19 +176,27 @@ def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobi
     return linearise(jnp.asarray(chain.weights), jnp.asarray(chain.biases), chain.activations, jnp.asarray(case.inputs))
 
 
-def _triangular(solver: str) -> Gradient:
+def solve_chain(
+    weights: Array, biases: Array, activations: Activations, x: Array, y: Array, solver: str = "substitution"
+) -> tuple[tuple[Array, Array], ExtendedJacobian]:
+    """Return the gradient of ½‖y − ŷ‖² by back substitution, (dweights, dbiases), and the system that it came of."""
+    system = linearise(weights, biases, activations, x)
+    seed = jnp.zeros_like(system.slopes).at[-1].set(system.states[-1] - y)
+    adjoints = system.solve_transposed(seed[:, :, None], solver)[:, :, 0]
+    dbiases = system.slopes * adjoints
+    return (dbiases[:, :, None] * system.states[:-1, None, :], dbiases), system
+
+
+def _triangular(solver: str, limit: Limit = anything_goes) -> Engine:
+    def steps(
+        weights: Array, biases: Array, activations: Activations, x: Array, y: Array
+    ) -> tuple[tuple[Array, Array], ExtendedJacobian]:
+        return solve_chain(weights, biases, activations, x, y, solver)
+
     def gradient(weights: Array, biases: Array, activations: Activations, x: Array, y: Array) -> tuple[Array, Array]:
-        system = linearise(weights, biases, activations, x)
-        seed = jnp.zeros_like(system.slopes).at[-1].set(system.states[-1] - y)
-        adjoints = system.solve_transposed(seed[:, :, None], solver)[:, :, 0]
-        dbiases = system.slopes * adjoints
-        return dbiases[:, :, None] * system.states[:-1, None, :], dbiases
+        return steps(weights, biases, activations, x, y)[0]
 
-    return gradient
+    return Engine(f"triangular-{solver}", gradient, limit, steps)
 
 
-TRIANGULAR = (
-    Engine("triangular-dense", _triangular("dense"), small_matrix),
-    Engine("triangular-substitution", _triangular("substitution")),
-    Engine("triangular-parallel", _triangular("parallel"), small_products),
-)
+TRIANGULAR = (_triangular("dense", small_matrix), _triangular("substitution"), _triangular("parallel", small_products))
