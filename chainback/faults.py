@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Any
 
 import jax
@@ -32,13 +33,18 @@ from chainback.ensembles import draw
 from chainback.judgement import Verdict, judge
 from chainback.programs import Activations, activate, codes, loss
 from chainback.report import SCHEMA, Report, writable_folder, write_csv
+from chainback.tally import RowKey, Tally, Yardstick
 
-__all__ = ["FAULTS", "Audit", "Fault", "audit", "detection_limits"]
+__all__ = ["FAULTS", "Audit", "Fault", "audit", "detection_limits", "visible_biases"]
 
 Array = Any
 Pair = tuple[Array, Array]
 #: What an audit writes.
-AUDIT_FILES = ("audit.csv", "detection.csv")
+AUDIT_FILES = ("audit.csv", "detection.csv", "bias.csv")
+#: The probability with which chance alone passes for a bias, in one comparison.
+FALSE_ALARM = 1e-6
+_BIAS_BATCH = 5000
+_OF_THE_HONEST = ("margin_mean", "margin_mean_se", "error_u_mean", "error_u_mean_se", "error_u_rms", "bound_u_p50")
 _RIGHT = ENGINES["triangular-substitution"].gradient
 #: The families on which an audit looks for a fault, unless the fault names others.
 _EVERYWHERE = ("lecture", "mixed", "alive")
@@ -352,11 +358,13 @@ class Audit:
     Attributes:
         faults: A row for each fault: name, what it is, caught or escaped, share of cases rejected, first rejection.
         limits: The detection limit: for each family and depth the smallest relative fault in one slope that was caught.
+        biases: The smallest mean error that stands out from chance, far below the bound of any one component.
         honest: Verdict of the honest engines on the same cases.
     """
 
     faults: pd.DataFrame
     limits: pd.DataFrame
+    biases: pd.DataFrame
     honest: Report
 
     @property
@@ -385,10 +393,20 @@ class Audit:
         honest = Text(
             f"honest engines: {self.honest.verdict}; {len(self.faults) - len(self.escaped)} of {len(self.faults)} caught"
         )
-        return Group(table, limits, honest)
+        biases = Table(
+            title=f"Smallest bias that shows in the mean (false alarm {FALSE_ALARM:.0e})",
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for column in ("ensemble", "depth", "cases", "bias, u", "one ulp in", "median bound, u"):
+            biases.add_column(column, justify="left" if column == "ensemble" else "right")
+        for row in self.biases.to_dict("records"):
+            found = f"{row['bias_u']:.3f}", f"{row['one_in']:,}", f"{row['bound_u_p50']:,.0f}"
+            biases.add_row(row["ensemble"], str(row["depth"]), f"{row['cases']:,}", *found)
+        return Group(table, limits, biases, honest)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write `audit.csv` and `detection.csv` to a folder.
+        """Write `audit.csv`, `detection.csv` and `bias.csv` to a folder.
 
         Raises:
             UsageError: The folder cannot be written.
@@ -396,6 +414,7 @@ class Audit:
         target = writable_folder(folder, AUDIT_FILES)
         write_csv(self.faults, target / "audit.csv")
         write_csv(self.limits, target / "detection.csv")
+        write_csv(self.biases, target / "bias.csv")
 
     def print(self, console: Console | None = None) -> None:
         """Print both tables and the verdict."""
@@ -416,11 +435,11 @@ def audit(
         cases: How many chains each faulty engine is given.
         seed: Decides which.
         platform: As for `verify`.
-        output: Folder for `audit.csv` and `detection.csv`; found to be writable before the audit starts.
+        output: Folder for `audit.csv`, `detection.csv` and `bias.csv`; found to be writable before the audit starts.
         progress: Called as the audit goes on.
 
     Returns:
-        What was caught, the detection limits, and the report on the honest engines.
+        What was caught, the detection limits, the smallest visible biases, and the report on the honest engines.
 
     Raises:
         UsageError: As `verify` does.
@@ -455,7 +474,9 @@ def audit(
         )
     tell(len(FAULTS), len(FAULTS), "honest engines")
     honest = verify(cases=cases, seed=seed, depths=(8,), platform=platform, activations=False, samples=False)
-    found = Audit(pd.DataFrame(rows), detection_limits(seed=seed, rows=cases), honest)
+    tell(len(FAULTS), len(FAULTS), "biases")
+    biases = visible_biases(seed=seed, cases=100 * cases)
+    found = Audit(pd.DataFrame(rows), detection_limits(seed=seed, rows=cases), biases, honest)
     if output is not None:
         found.write(output)
     return found
@@ -500,4 +521,52 @@ def detection_limits(
                     least, share = k, float(rejected)
             limit = {"log2": -least, "limit_u": 2.0 ** (24 - least), "share": share}
             found.append({"schema": SCHEMA, "ensemble": name, "depth": depth, **limit})
+    return pd.DataFrame(found)
+
+
+def visible_biases(
+    *, ensembles: Sequence[str] = _EVERYWHERE, depth: int = 8, seed: int = 0, cases: int = 100_000
+) -> pd.DataFrame:
+    """Return the smallest bias that stands out from chance in the mean error of so many cases.
+
+    One in 2ʲ components is moved away from zero by one ulp, which no bound can see. It shows where the means of the moved
+    and of the unmoved answers, taken as two independent runs, differ by more than chance allows with probability
+    `FALSE_ALARM`. The mean is that of the signed margin, error / bound: it lies within ±1, so that no single case sways it
+    as it would a mean of relative errors.
+
+    Args:
+        ensembles: Families to look at.
+        depth: Of their chains.
+        seed: Decides the chains.
+        cases: How many of each family.
+
+    Returns:
+        Rows (ensemble, depth, cases, one_in, bias_u, …): the rarest ulp that shows, and the bias in the mean error that it
+        makes; then the columns of `tolerance.csv` for the unmoved answers, signed means and median bound.
+    """
+    engine, least = ENGINES["reverse-scan"], NormalDist().inv_cdf(1.0 - FALSE_ALARM / 2.0)
+    found = []
+    for name in ensembles:
+        key = RowKey(engine.name, "batched", name, depth, 1)
+        honest, moved = Tally(key), {2**j: Tally(key) for j in range(16)}
+        for batch, start in enumerate(range(0, cases, _BIAS_BATCH)):
+            rows = min(_BIAS_BATCH, cases - start)
+            case = draw(name, seed=seed, depth=depth, width=1, batch=batch, rows=_BIAS_BATCH)
+            bounds = envelope(case)
+            yardstick, chain = Yardstick(bounds, rows), case.chain
+            answer = engine(chain.weights, chain.biases, chain.activations, case.inputs, case.targets)
+            right = judge(case, answer, within=bounds)
+            honest.add(right, case.ids, yardstick)
+            away = np.nextafter(right.got, np.copysign(np.float32(np.inf), right.got))
+            place = np.random.default_rng([seed, batch]).permuted(np.arange(right.got.size)).reshape(right.got.shape)
+            for one_in, tally in moved.items():
+                got = np.where(place % one_in == 0, away, right.got)
+                tally.add(replace(right, got=got, deviation=got - bounds.reference), case.ids, yardstick)
+        visible = {"one_in": 0, "bias_u": float("inf")}
+        for one_in, tally in moved.items():
+            rise = tally.mean_margin.mean - honest.mean_margin.mean
+            if rise > least * np.hypot(tally.mean_margin.standard_error, honest.mean_margin.standard_error):
+                visible = {"one_in": one_in, "bias_u": tally.mean_error.mean - honest.mean_error.mean}
+        row = {"schema": SCHEMA, "ensemble": name, "depth": depth, "cases": cases} | visible
+        found.append(row | {column: honest.row()[column] for column in _OF_THE_HONEST})
     return pd.DataFrame(found)

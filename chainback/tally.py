@@ -12,7 +12,7 @@ import numpy as np
 from chainback.bounds import Envelope
 from chainback.judgement import Judgement, Verdict, component_at
 
-__all__ = ["SHARP_FLOOR", "Histogram", "Pair", "Rejection", "RowKey", "StepTally", "Tally", "Yardstick"]
+__all__ = ["SHARP_FLOOR", "Histogram", "Mean", "Pair", "Rejection", "RowKey", "StepTally", "Tally", "Yardstick"]
 
 Array = np.ndarray
 #: A component is judged sharply when its bound is at most this share of its reference.
@@ -55,6 +55,40 @@ class Histogram:
         return float(np.array([(place + 1) << self._SHIFT], np.int32).view(np.float32)[0])
 
 
+@dataclass
+class Mean:
+    """A mean over cases and its standard error, streamed: cases are independent, the components of one case are not."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, values: Array, counts: Array) -> None:
+        """Count the mean of each case.
+
+        Args:
+            values: (cases, components), 0 where a component does not count.
+            counts: How many components of each case do.
+        """
+        of_case = (values.sum(axis=1) / counts)[counts > 0]
+        self.count += of_case.size
+        self.total += float(of_case.sum())
+        self.squares += float(np.vdot(of_case, of_case))
+
+    @property
+    def mean(self) -> float:
+        """The mean; NaN without a case."""
+        return self.total / self.count if self.count else float("nan")
+
+    @property
+    def standard_error(self) -> float:
+        """The standard deviation of the mean; NaN below two cases."""
+        if self.count < 2:
+            return float("nan")
+        variance = (self.squares - self.total**2 / self.count) / (self.count - 1)
+        return float(np.sqrt(max(variance, 0.0) / self.count))
+
+
 class Yardstick:
     """What the errors of a batch are measured in, made once and used for every engine.
 
@@ -65,6 +99,7 @@ class Yardstick:
         informative: How many counted components are judged sharply: bound <= 10⁻³ |reference|.
         informative_pairs: How many are, when two answers of that bound are compared.
         per_truth: 1 / (u reference), with its sign, where a component is judged sharply and its reference is normal, else 0.
+        per_signed_bound: 1 / bound, with the sign of the reference, likewise.
         sharp: How many such components each counted case has.
         bounds: Histogram of bound / (u |reference|) where the reference is normal.
     """
@@ -83,7 +118,8 @@ class Yardstick:
             bound = self.select(envelope.bound)
             self.per_bound = 1.0 / bound
             informative = bound <= _INFORMATIVE * size
-            self.per_truth = np.where(informative, np.copysign(self.per_u, self.select(envelope.reference)), 0.0)
+            sign = np.where(informative & normal, np.sign(self.select(envelope.reference)), 0.0)
+            self.per_truth, self.per_signed_bound = sign * self.per_u, sign * self.per_bound
             self.bounds = Histogram()
             self.bounds.add((bound * self.per_u)[normal])
         self.abnormal = int(normal.size - normal.sum())
@@ -147,9 +183,8 @@ class Tally:
     error_max: float = 0.0
     sharp: int = 0
     error_squares: float = 0.0
-    means: int = 0
-    mean_sum: float = 0.0
-    mean_squares: float = 0.0
+    mean_error: Mean = field(default_factory=Mean)
+    mean_margin: Mean = field(default_factory=Mean)
     worst_case: str = ""
     digest: int = 0
     compile_s: float = 0.0
@@ -219,10 +254,8 @@ class Tally:
             signed = deviation * yardstick.per_truth
             self.sharp += int(yardstick.sharp.sum())
             self.error_squares += float(np.vdot(signed, signed))
-            of_case = (signed.sum(axis=1) / yardstick.sharp)[yardstick.sharp > 0]
-            self.means += of_case.size
-            self.mean_sum += float(of_case.sum())
-            self.mean_squares += float(np.vdot(of_case, of_case))
+            self.mean_error.add(signed, yardstick.sharp)
+            self.mean_margin.add(deviation * yardstick.per_signed_bound, yardstick.sharp)
             self.bounds.counts += yardstick.bounds.counts
             error = np.abs(deviation)
             margin = error * yardstick.per_bound
@@ -249,24 +282,12 @@ class Tally:
             return Verdict.NOT_RUN
         return Verdict.ACCEPTED if self.accepted and self.informative else Verdict.UNDECIDED
 
-    @property
-    def error_mean(self) -> float:
-        """The mean over cases of the mean signed error of a case, in u: positive away from zero."""
-        return self.mean_sum / self.means if self.means else float("nan")
-
-    @property
-    def error_mean_se(self) -> float:
-        """Its standard error: cases are independent of each other, the components of one case are not."""
-        if self.means < 2:
-            return float("nan")
-        variance = (self.mean_squares - self.mean_sum**2 / self.means) / (self.means - 1)
-        return float(np.sqrt(max(variance, 0.0) / self.means))
-
     def row(self) -> dict[str, Any]:
         """Return the row, in the columns of `tolerance.csv`.
 
         Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and 99th
-        percentile over all whose truth is a normal number.
+        percentile over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
+        and come with their standard errors: a bias far below every bound shows in them.
         """
         return {
             **self.key._asdict(),
@@ -282,8 +303,10 @@ class Tally:
             "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
             "error_u_max": self.error_max if self.measured else float("nan"),
             "error_u_p99": min(self.errors.quantile(0.99), self.error_max),
-            "error_u_mean": self.error_mean,
-            "error_u_mean_se": self.error_mean_se,
+            "margin_mean": self.mean_margin.mean,
+            "margin_mean_se": self.mean_margin.standard_error,
+            "error_u_mean": self.mean_error.mean,
+            "error_u_mean_se": self.mean_error.standard_error,
             "error_u_rms": (self.error_squares / self.sharp) ** 0.5 if self.sharp else float("nan"),
             "bound_u_p50": self.bounds.quantile(0.5),
             "worst_case": self.worst_case,

@@ -7,7 +7,7 @@ import pytest
 
 import chainback
 from chainback import ENGINES, faults
-from chainback.faults import FAULTS, Fault, audit, detection_limits
+from chainback.faults import FAULTS, Fault, audit, detection_limits, visible_biases
 from chainback.report import read_csv
 
 
@@ -32,6 +32,21 @@ def test_the_files_hold_the_tables(audited) -> None:
     assert list(back["fault"]) == list(found.faults["fault"])
     assert np.array_equal(back["share_rejected"], found.faults["share_rejected"])
     assert len(read_csv(folder / "detection.csv")) == 9
+
+
+def test_a_bias_below_one_u_is_seen_in_the_mean(audited) -> None:
+    _, folder = audited
+    rows = read_csv(folder / "bias.csv")
+    assert list(rows["ensemble"]) == ["lecture", "mixed", "alive"]
+    assert (rows["cases"] == 40_000).all()
+    assert (rows["bias_u"] < 1.0).all()
+    assert (rows["one_in"] >= 2).all()
+    assert (rows["bias_u"] < 0.05 * rows["bound_u_p50"]).all()
+
+
+def test_a_bias_that_chance_can_make_is_not_seen() -> None:
+    # The wrong twin: with ten cases, nothing of an ulp's size stands out.
+    assert (visible_biases(ensembles=("lecture",), cases=10)["one_in"] == 0).all()
 
 
 def test_a_fault_that_escapes_is_shown_and_exits_4(monkeypatch) -> None:

@@ -69,6 +69,11 @@ def test_rows_say_what_the_numbers_are(judged) -> None:
         bound_u = (bound / np.abs(reference))[normal] * 2.0**24
     assert row["error_u_rms"] == pytest.approx(np.sqrt(np.sum(signed**2) / sharp.sum()))
     assert row["error_u_mean"] == pytest.approx(of_case.mean())
+    with np.errstate(all="ignore"):
+        margins = np.where(sharp, (got - reference) / bound * np.sign(reference), 0.0)
+        of_case_margin = (margins.sum(axis=1) / sharp.sum(axis=1))[sharp.any(axis=1)]
+    assert row["margin_mean"] == pytest.approx(of_case_margin.mean())
+    assert row["margin_mean_se"] == pytest.approx(of_case_margin.std(ddof=1) / np.sqrt(of_case_margin.size))
     assert row["error_u_mean_se"] == pytest.approx(of_case.std(ddof=1) / np.sqrt(of_case.size))
     assert np.median(bound_u) <= row["bound_u_p50"] <= np.median(bound_u) * 33 / 32
     assert row["informative"] == pytest.approx(np.mean(bound <= 1e-3 * np.abs(reference)))
@@ -87,9 +92,11 @@ def test_a_bias_far_below_the_bound_shows_in_the_mean() -> None:
     biased, rejection = tally_of(case, bounds, away, rows=20_000)
     assert rejection is None
     assert str(biased.verdict) == "accepted"
-    spread = np.hypot(right.error_mean_se, biased.error_mean_se)
-    assert 1.0 < biased.error_mean - right.error_mean < 2.0  # an ulp is one to two u
-    assert biased.error_mean - right.error_mean > 5 * spread
+    rise = biased.mean_error.mean - right.mean_error.mean
+    assert 1.0 < rise < 2.0  # an ulp is one to two u
+    for mean in ("mean_error", "mean_margin"):
+        before, after = getattr(right, mean), getattr(biased, mean)
+        assert after.mean - before.mean > 5 * np.hypot(before.standard_error, after.standard_error)
 
 
 def test_one_case_has_no_standard_error() -> None:
@@ -98,7 +105,7 @@ def test_one_case_has_no_standard_error() -> None:
     tally, _ = tally_of(case, envelope(case), (np.array(found.weights), np.array(found.biases)), rows=1)
     assert np.isfinite(tally.row()["error_u_mean"])
     assert np.isnan(tally.row()["error_u_mean_se"])
-    assert np.isnan(Tally(RowKey("engine", "batched", "huge", 5, 1)).error_mean)
+    assert np.isnan(Tally(RowKey("engine", "batched", "huge", 5, 1)).mean_error.mean)
 
 
 def test_the_rejected_case_is_named(judged) -> None:
