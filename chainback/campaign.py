@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 import operator
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -35,13 +33,26 @@ from chainback.judgement import Judgement, Steps, judge, judge_steps
 from chainback.plan import Batch, plan, sample_shape
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
 from chainback.rounding import ARITHMETICS, Arithmetic
-from chainback.sweep import sweep
+from chainback.supervision import Step, Watch, serve
+from chainback.sweep import Measurement, measurements
 from chainback.tally import SHARP_FLOOR, Pair, Rejection, RowKey, StepTally, Tally, Yardstick
 
-__all__ = ["Progress", "answer", "device_of", "engines_named", "load_engine", "one_by_one", "verify"]
+__all__ = [
+    "Progress",
+    "answer",
+    "arithmetic_of",
+    "device_of",
+    "engines_named",
+    "load_engine",
+    "one_by_one",
+    "verify",
+    "work",
+]
 
 #: A run plans its batches ahead; more cases than this are better run under several seeds.
 _MOST_CASES = 1_000_000_000
+#: What a campaign counts.
+_STATE = ("done", "tallies", "steps", "pairs", "activations", "rejections")
 Array = Any
 Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 #: Told (cases done, cases in all, what is being done).
@@ -74,11 +85,12 @@ def load_engine(path: str) -> tuple[str, Protocol]:
     return path, found
 
 
-def engines_named(engines: str | Iterable[str | Protocol]) -> dict[str, Protocol]:
+def engines_named(engines: str | Iterable[str | Protocol], watch: Watch | None = None) -> dict[str, Protocol]:
     """Return the engines that are asked for, by name.
 
     Args:
         engines: "all", "none", or an iterable of names of `ENGINES`, paths `package.module:name`, and callables.
+        watch: Told of each import.
 
     Raises:
         UsageError: One is unknown or cannot be loaded.
@@ -92,7 +104,7 @@ def engines_named(engines: str | Iterable[str | Protocol]) -> dict[str, Protocol
         raise UsageError(f"`engines` must be all, none, or a list of names and callables, got {engines!r:.60}")
     for item in [engines] if isinstance(engines, str) else engines:
         if isinstance(item, str) and ":" in item:
-            name, found = load_engine(item)
+            name, found = _loaded(item, watch or Watch())
             chosen[name] = found
         elif isinstance(item, str):
             if item not in ENGINES:
@@ -105,6 +117,19 @@ def engines_named(engines: str | Iterable[str | Protocol]) -> dict[str, Protocol
         else:
             raise UsageError(f"`engines` must hold names and callables, got {item!r:.60}")
     return chosen
+
+
+def _loaded(path: str, watch: Watch) -> tuple[str, Protocol]:
+    try:
+        with watch.step(Step(path, "import")):
+            return load_engine(path)
+    except EngineError as error:  # an earlier worker did not survive the import
+        reason = str(error)
+
+    def lost(*_: Any) -> Any:
+        raise EngineError(reason)
+
+    return path, lost
 
 
 def _name_of(engine: Protocol) -> str:
@@ -160,40 +185,10 @@ def answer(engine: Protocol, case: Case) -> Any:
     weights, biases, inputs, targets = arrays
     try:
         return engine(weights, biases, case.chain.activations, inputs, targets)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EngineError):
         raise
     except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
         raise EngineError(f"it raised {sentence(error)}") from error
-
-
-class _Interruption:
-    """Ctrl-C while a campaign runs: asks it to stop after the engine at work; a second one stops at once.
-
-    An exception raised in the middle of a compiler's callback may be lost there; a request is not.
-    """
-
-    def __init__(self) -> None:
-        self._requested = False
-        self._previous: Any = None
-
-    def __enter__(self) -> _Interruption:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._request)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-
-    def _request(self, *_: object) -> None:
-        if self._requested:
-            raise KeyboardInterrupt
-        self._requested = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt if it was asked for."""
-        if self._requested:
-            raise KeyboardInterrupt
 
 
 @dataclass
@@ -212,7 +207,8 @@ class _Run:
     seed: int
     device: Any
     arithmetic: Arithmetic
-    interruption: _Interruption
+    watch: Watch
+    done: int = 0
     tallies: dict[RowKey, Tally] = field(default_factory=dict)
     steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
     pairs: dict[tuple[str, ...], Pair] = field(default_factory=dict)
@@ -228,12 +224,27 @@ class _Run:
         if rejection is not None:
             self.rejections.append(rejection)
 
+    def state(self) -> dict[str, Any]:
+        """Return what was counted so far, for another process to go on from."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what another process counted."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+
     def compile_all(self, batches: Sequence[Batch], pool: ThreadPoolExecutor) -> None:
         """Start to compile our own engines for every shape of the run, in the order in which they are needed."""
         for shape in dict.fromkeys((b.depth, b.width, b.rows) for b in batches):
             for name, engine in self.engines.items():
                 if isinstance(engine, Engine) and not engine.limit(*shape):
-                    self.programs[name, *shape] = pool.submit(_compiled, engine, *shape, self.device)
+                    self.programs[name, *shape] = pool.submit(self._compile, name, engine, shape)
+
+    def _compile(self, name: str, engine: Engine, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
+        with self.watch.step(Step(name, "compile", *shape)):
+            start = time.perf_counter()
+            program = engine.compile(*shape, self.device)
+            return program, time.perf_counter() - start
 
     def draw(self, batch: Batch) -> _Drawn:
         case = draw(
@@ -247,7 +258,7 @@ class _Run:
         batch, ids = drawn.batch, drawn.case.ids
         answers: dict[str, Array] = {}
         for name, engine in self.engines.items():
-            self.interruption.check()
+            self.watch.interruption.check()
             tally = self.tally(name, "batched", batch.ensemble, batch.depth, batch.width)
             shape = (batch.depth, batch.width, batch.rows)
             if isinstance(engine, Engine) and (reason := engine.limit(*shape)):
@@ -255,22 +266,33 @@ class _Run:
                 continue
             try:
                 program = self._program(name, engine, shape, tally)
-                start = time.perf_counter()
-                gradients = answer(program, drawn.case)
-                tally.run_s += time.perf_counter() - start
+                with self.watch.step(Step(name, "batched", *shape)):
+                    judgement = self._run_batch(program, drawn, tally)
             except EngineError as error:
                 self.note(tally.fail(batch.judged, ids[0], str(error)))
                 continue
-            judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
-            explain = partial(self._failed_step, program, drawn)
-            self.note(tally.add(judgement, ids, drawn.yardstick, explain))
-            if batch.number == 0 and not judgement.malformed:
-                if not self._repeats(program, drawn, judgement):
-                    self.note(tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
-                self._verify_steps(program, drawn, tally.key)
             if not judgement.malformed:
                 answers[name] = drawn.yardstick.select(judgement.got)
         self._compare(drawn, answers)
+
+    def _run_batch(self, program: Protocol, drawn: _Drawn, tally: Tally) -> Judgement:
+        """Run a program on a batch and judge what it says; on the first batch of a row see whether it repeats itself."""
+        ids = drawn.case.ids
+        start = time.perf_counter()
+        gradients = answer(program, drawn.case)
+        tally.run_s += time.perf_counter() - start
+        judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
+        self.note(tally.add(judgement, ids, drawn.yardstick, partial(self._failed_step, program, drawn)))
+        if drawn.batch.number == 0 and not judgement.malformed:
+            if not self._repeats(program, drawn, judgement):
+                self.note(tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
+            try:
+                self._verify_steps(program, drawn, tally.key)
+            except Exception as error:  # a second run may fail where the first did not
+                self.note(
+                    tally.unsteady(ids[0], f"it failed when it was run on the same batch again: {sentence(error)}")
+                )
+        return judgement
 
     def _repeats(self, program: Protocol, drawn: _Drawn, first: Judgement) -> bool:
         """Whether a second run on the same batch gives the same bits."""
@@ -310,9 +332,11 @@ class _Run:
     def _program(self, name: str, engine: Protocol, shape: tuple[int, int, int], tally: Tally) -> Protocol:
         if not isinstance(engine, Engine):
             return engine
-        future = self.programs[name, *shape]
+        future = self.programs.get((name, *shape))
         try:
-            program, seconds = future.result()
+            program, seconds = future.result() if future else self._compile(name, engine, shape)
+        except EngineError:
+            raise
         except Exception as error:  # a compiler's failure is the engine's
             raise EngineError(f"it did not compile: {sentence(error)}") from error
         if seconds:
@@ -336,17 +360,28 @@ class _Run:
         for label, engine in self.engines.items():
             if not isinstance(engine, Engine):
                 continue
-            self.interruption.check()
+            self.watch.interruption.check()
             tally = self.tally(label, execution, name, depth, width)
             start = time.perf_counter()
             try:
-                gradients = answer(one_by_one(engine, execution, self.device), drawn.case)
+                with self.watch.step(Step(label, execution, depth, width, 1)):
+                    gradients = answer(one_by_one(engine, execution, self.device), drawn.case)
             except EngineError as error:
                 self.note(tally.fail(1, drawn.case.ids[0], str(error)))
                 continue
             tally.run_s += time.perf_counter() - start
             judgement = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
             self.note(tally.add(judgement, drawn.case.ids, drawn.yardstick))
+
+    def sweep_activation(self, measurement: Measurement) -> None:
+        """Measure one activation alone, in one way."""
+        self.watch.interruption.check()
+        try:
+            with self.watch.step(Step(str(measurement), "sweep")):
+                row = measurement.row()
+        except Exception as error:  # the function under test may raise anything
+            row = measurement.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
+        self.activations.append(row)
 
 
 def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, str]]:
@@ -355,12 +390,6 @@ def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, st
     if len(turned) == 1:
         return [(turned[0], "single"), (turned[0], "eager")]
     return [(family, "single" if place % 2 else "eager") for place, family in enumerate(turned)]
-
-
-def _compiled(engine: Engine, depth: int, width: int, rows: int, device: Any) -> tuple[Protocol, float]:
-    start = time.perf_counter()
-    program = engine.compile(depth, width, rows, device)
-    return program, time.perf_counter() - start
 
 
 def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:
@@ -431,74 +460,127 @@ def verify(
     Raises:
         UsageError: An argument cannot be used.
     """
-    _require_numbers(cases=cases, seed=seed, depths=depths, widths=widths)
-    if not 0.0 <= sharp_floor <= 1.0:
-        raise UsageError(f"`sharp_floor` must be a share from 0 to 1, got {sharp_floor}")
-    chosen = engines_named(engines)
-    if not chosen:
-        raise UsageError("no engine to run: name one with `engines`, or add your own")
-    names = list(ENSEMBLES) if ensembles == "all" else [ensembles] if isinstance(ensembles, str) else list(ensembles)
-    families = [ensemble(name) for name in dict.fromkeys(names)]
-    batches = plan(families, cases=cases, seed=seed, depths=depths, widths=widths)
-    device = device_of(platform)
-    interruption = _Interruption()
-    run = _Run(chosen, seed, device, arithmetic_of(device), interruption)
     if output is not None:
         writable_folder(output, REPORT_FILES)
     if junit is not None:
         writable_folder(Path(junit).parent, (Path(junit).name,))
-    ours = any(isinstance(engine, Engine) for engine in chosen.values())
-    start, begun = time.perf_counter(), clock()
-    tell = progress or (lambda done, total, what: None)
-    stopped = ""
-    compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
-    try:
-        with interruption, jax.default_device(device):
-            run.compile_all(batches, compilers)
-            tell(0, cases, "compiling")
-            if not all(isinstance(engine, Engine) for engine in chosen.values()):
-                wait(run.programs.values())  # an engine of the user's own may trace, too
-            done = 0
-            upcoming = drawers.submit(run.draw, batches[0])
-            for place, batch in enumerate(batches):
-                drawn = upcoming.result()
-                if place + 1 < len(batches):
-                    upcoming = drawers.submit(run.draw, batches[place + 1])
-                tell(done, cases, f"{batch.ensemble} {batch.depth}x{batch.width}")
-                run.verify_batch(drawn)
-                done += batch.judged
-            if ours and samples:
-                for family, execution in _sampled(families, seed):
-                    shape = sample_shape(family, seed, depths, widths)
-                    if shape is not None:
-                        tell(done, cases, f"one by one: {family.name}")
-                        run.verify_sample(family.name, *shape, execution)
-            if ours and activations:
-                tell(done, cases, "activations")
-                for row in sweep(run.arithmetic, device):
-                    interruption.check()
-                    run.activations.append(row)
-            tell(done, cases, "done")
-    except KeyboardInterrupt:
-        stopped = f"interrupted after {sum(t.cases for t in run.tallies.values())} answers"
-    finally:
-        for pool in (compilers, drawers):
-            pool.shutdown(wait=False, cancel_futures=True)
-    report = _report(
-        run,
-        families,
-        begun,
-        time.perf_counter() - start,
-        stopped,
-        _left_out(families, batches, depths),
-        cases,
-        sharp_floor,
-    )
+    asked = _Asked(engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor)
+    watch = Watch()
+    with watch.interruption:
+        report = _campaign(asked, watch, progress or (lambda done, total, what: None), clock)
     if output is not None:
         report.write(output)
     if junit is not None:
         report.write_junit(junit)
     return report
+
+
+def work() -> None:
+    """Run a campaign as a worker process: see `supervision`."""
+
+    def campaign(arguments: dict[str, Any], state: Any, watch: Watch) -> Report:
+        def tell(*done: Any) -> None:
+            if watch.send is not None:
+                watch.send(("progress", done))
+
+        return _campaign(_Asked(**arguments), watch, tell, state=state)
+
+    serve(campaign)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The arguments of `verify` that decide what is run."""
+
+    engines: str | Iterable[str | Protocol] = "all"
+    ensembles: str | Iterable[str] = "all"
+    cases: int = 20_000
+    seed: int = 0
+    depths: Sequence[int] | None = None
+    widths: Sequence[int] | None = None
+    platform: str | None = None
+    activations: bool = True
+    samples: bool = True
+    sharp_floor: float = SHARP_FLOOR
+
+
+def _campaign(
+    asked: _Asked,
+    watch: Watch,
+    tell: Progress,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    state: dict[str, Any] | None = None,
+) -> Report:
+    _require_numbers(cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
+    if not 0.0 <= asked.sharp_floor <= 1.0:
+        raise UsageError(f"`sharp_floor` must be a share from 0 to 1, got {asked.sharp_floor}")
+    chosen = engines_named(asked.engines, watch)
+    if not chosen:
+        raise UsageError("no engine to run: name one with `engines`, or add your own")
+    wanted = asked.ensembles
+    names = list(ENSEMBLES) if wanted == "all" else [wanted] if isinstance(wanted, str) else list(wanted)
+    families = [ensemble(name) for name in dict.fromkeys(names)]
+    batches = plan(families, cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
+    device = device_of(asked.platform)
+    run = _Run(chosen, asked.seed, device, arithmetic_of(device), watch)
+    if state is not None:
+        run.restore(state)
+    start, begun, stopped = time.perf_counter(), clock(), ""
+    try:
+        with jax.default_device(device):
+            _run_batches(run, batches, asked.cases, tell)
+            for what, task in _afterwards(run, families, asked)[max(0, run.done - len(batches)) :]:
+                tell(asked.cases, asked.cases, what)
+                task()
+                run.done += 1
+                watch.hand_over(run.state)
+            tell(asked.cases, asked.cases, "done")
+    except KeyboardInterrupt:
+        stopped = f"interrupted after {sum(t.cases for t in run.tallies.values())} answers"
+    return _report(run, asked, families, batches, begun, time.perf_counter() - start, stopped)
+
+
+def _run_batches(run: _Run, batches: Sequence[Batch], cases: int, tell: Progress) -> None:
+    """Run the engines on every batch that is not done yet, while NumPy draws the next one and works out its truth."""
+    compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+    try:
+        tell(0, cases, "compiling")
+        remaining = batches[run.done :]
+        if not run.watch.careful:
+            run.compile_all(remaining, compilers)
+            if not all(isinstance(engine, Engine) for engine in run.engines.values()):
+                wait(run.programs.values())  # an engine of the user's own may trace, too
+        done = sum(batch.judged for batch in batches[: run.done])
+        upcoming = drawers.submit(run.draw, remaining[0]) if remaining else None
+        for place, batch in enumerate(remaining):
+            assert upcoming is not None
+            drawn = upcoming.result()
+            if place + 1 < len(remaining):
+                upcoming = drawers.submit(run.draw, remaining[place + 1])
+            tell(done, cases, f"{batch.ensemble} {batch.depth}x{batch.width}")
+            run.verify_batch(drawn)
+            done += batch.judged
+            run.done += 1
+            run.watch.hand_over(run.state)
+    finally:
+        for pool in (compilers, drawers):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _afterwards(run: _Run, families: Sequence[Ensemble], asked: _Asked) -> list[tuple[str, Callable[[], None]]]:
+    """Return what follows the batches where engines of ours are among the chosen: cases one by one, activations alone."""
+    tasks: list[tuple[str, Callable[[], None]]] = []
+    if not any(isinstance(engine, Engine) for engine in run.engines.values()):
+        return tasks
+    if asked.samples:
+        for family, execution in _sampled(families, asked.seed):
+            shape = sample_shape(family, asked.seed, asked.depths, asked.widths)
+            if shape is not None:
+                tasks.append((f"one by one: {family.name}", partial(run.verify_sample, family.name, *shape, execution)))
+    if asked.activations:
+        for measurement in measurements(run.arithmetic, run.device):
+            tasks.append(("activations", partial(run.sweep_activation, measurement)))
+    return tasks
 
 
 def _require_numbers(**named: Any) -> None:
@@ -529,13 +611,12 @@ def _left_out(families: Sequence[Ensemble], batches: Sequence[Batch], depths: Se
 
 def _report(
     run: _Run,
+    asked: _Asked,
     families: Sequence[Ensemble],
+    batches: Sequence[Batch],
     begun: datetime,
     elapsed: float,
     stopped: str,
-    left_out: str,
-    cases: int,
-    sharp_floor: float,
 ) -> Report:
     facts = environment(begun)
     identity = {
@@ -549,16 +630,16 @@ def _report(
     }
     facts |= identity | {
         "seed": run.seed,
-        "cases": cases,
+        "cases": asked.cases,
         "engines": list(run.engines),
         "ensembles": {family.name: family.version for family in families},
         "complete": not stopped,
         "elapsed_s": round(elapsed, 3),
-        "sharp_floor": sharp_floor,
+        "sharp_floor": asked.sharp_floor,
     }
     if stopped:
         facts["stopped"] = stopped
-    if left_out:
+    if left_out := _left_out(families, batches, asked.depths):
         facts["left_out"] = left_out
 
     def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:

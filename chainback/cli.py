@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import chainback
 from chainback.errors import ChainbackError, UsageError
+from chainback.supervision import supervise
 
 __all__ = ["main"]
 
@@ -125,6 +126,17 @@ def cli() -> None:
     type=float,
     help="Share of an engine's components to be judged sharply, or it is undecided.  [default: a tenth]",
 )
+@click.option(
+    "--time-limit",
+    type=float,
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="That one compilation, or one batch of one engine, may take.",
+)
+@click.option(
+    "--memory-limit", type=float, metavar="GB", help="That the run may hold.  [default: four fifths of the machine's]"
+)
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 def verify(
     cases: int,
@@ -138,12 +150,16 @@ def verify(
     output: Path,
     junit: Path | None,
     sharp_floor: float | None,
+    time_limit: float,
+    memory_limit: float | None,
     quiet: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
     with _progress(quiet) as tell:
-        report = chainback.verify(
+        report = supervise(
+            time_limit=time_limit,
+            memory_limit=None if memory_limit is None else memory_limit * 1e9,
             engines=_engines(engines, own),
             ensembles=ensembles,
             cases=cases,

@@ -61,14 +61,16 @@ class Report:
     def verdict(self) -> Verdict:
         """Rejected if any row is; accepted if the run is complete and every engine that ran was accepted somewhere.
 
-        And judged sharply in at least the share of its components that `environment` states as `sharp_floor`.
+        And judged sharply in at least the share of its components that `environment` states as `sharp_floor`. A run whose
+        worker died, nobody knows of what, is not accepted.
         """
         for frame, _ in self._others():
             if any(row["verdict"] == str(Verdict.REJECTED) for row in _records(frame)):
                 return Verdict.REJECTED
         by_engine = _by(_records(self.tolerance), "engine")
         engines = overall(engine_verdict(rows, self.sharp_floor) for rows in by_engine.values())
-        return engines if self.complete or engines is Verdict.REJECTED else Verdict.UNDECIDED
+        whole = self.complete and "unexplained" not in self.environment
+        return engines if whole or engines is Verdict.REJECTED else Verdict.UNDECIDED
 
     @property
     def sharp_floor(self) -> float:
@@ -222,6 +224,10 @@ class Report:
                 yield Text.assemble(("REJECTED ", "bold red"), f"{what}: {', '.join(_spoken(row))}")
             if len(wrong) > _SHOWN:
                 yield Text(f"and {len(wrong) - _SHOWN} {what} more.")
+        for death in self.environment.get("worker_deaths", ()):
+            yield Text(f"The run went on in a new process: {death}.")
+        for death in self.environment.get("unexplained", ()):
+            yield Text(f"UNEXPLAINED: {death}.", style="yellow")
         if not self.complete:
             yield Text(f"INCOMPLETE: {self.environment.get('stopped', 'the run was interrupted')}.", style="yellow")
         seconds = self.environment.get("elapsed_s")
@@ -359,6 +365,7 @@ _TEXT = frozenset(
         *(
             "execution",
             "judged",
+            "tool",
             "ensemble",
             "activation",
             "quantity",

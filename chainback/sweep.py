@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from chainback.programs import function
 from chainback.rounding import Arithmetic
 from chainback.tally import Histogram
 
-__all__ = ["grid", "sweep"]
+__all__ = ["Measurement", "grid", "measurements", "sweep"]
 
 Array = Any
 
@@ -44,6 +45,60 @@ def _measurements(name: str) -> Iterator[tuple[str, str, Callable[[Array], Array
     yield "slope", "closed form", lambda z: value_and_slope(name, z)[1]
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """One activation, measured over the grid in one way.
+
+    Attributes:
+        activation: Its name.
+        quantity: "value" or "slope".
+        method: By which the quantity is had.
+        execution: "jitted" or "eager".
+        measured: The JAX function, of the grid.
+        arithmetic: Its unit roundoff and smallest normal number; elementary functions know no matrix products.
+        device: Where to run.
+    """
+
+    activation: str
+    quantity: str
+    method: str
+    execution: str
+    measured: Callable[[Any], Any]
+    arithmetic: Arithmetic
+    device: Any
+
+    def __str__(self) -> str:
+        return f"{self.activation}: {self.quantity} by {self.method}, {self.execution}"
+
+    def row(self) -> dict[str, Any]:
+        """Measure and judge: a row of `activations.csv`."""
+        points = grid()
+        z = jax.device_put(points, self.device)
+        if self.execution == "jitted":
+            got = np.asarray(jax.jit(self.measured)(z))
+        else:
+            with jax.disable_jit(), jax.default_device(self.device):
+                got = np.asarray(self.measured(z))
+        return self._identity() | _judge(ACTIVATIONS[self.activation], self.quantity, points, got, self.arithmetic)
+
+    def failed(self, reason: str) -> dict[str, Any]:
+        """Return the row of a measurement that gave nothing to judge."""
+        points = grid().size
+        counts = {"points": points, "accepted": 0, "rejected": points, "verdict": str(Verdict.REJECTED)}
+        return self._identity() | counts | {"note": reason}
+
+    def _identity(self) -> dict[str, str]:
+        return {name: getattr(self, name) for name in ("activation", "quantity", "method", "execution")}
+
+
+def measurements(arithmetic: Arithmetic, device: Any) -> Iterator[Measurement]:
+    """Return how every registered activation is measured: by each method, jitted and un-jitted."""
+    for name in list(ACTIVATIONS):
+        for quantity, method, measured in _measurements(name):
+            for execution in ("jitted", "eager"):
+                yield Measurement(name, quantity, method, execution, measured, arithmetic, device)
+
+
 def sweep(arithmetic: Arithmetic, device: Any) -> Iterator[dict[str, Any]]:
     """Sweep every registered activation, jitted and un-jitted.
 
@@ -54,18 +109,8 @@ def sweep(arithmetic: Arithmetic, device: Any) -> Iterator[dict[str, Any]]:
     Yields:
         The rows of `activations.csv`.
     """
-    points = grid()
-    z = jax.device_put(points, device)
-    for name, model in list(ACTIVATIONS.items()):
-        for quantity, method, measured in _measurements(name):
-            for execution in ("jitted", "eager"):
-                if execution == "jitted":
-                    got = np.asarray(jax.jit(measured)(z))
-                else:
-                    with jax.disable_jit():
-                        got = np.asarray(measured(z))
-                row = {"activation": name, "quantity": quantity, "method": method, "execution": execution}
-                yield row | _judge(model, quantity, points, got, arithmetic)
+    for measurement in measurements(arithmetic, device):
+        yield measurement.row()
 
 
 def _judge(
@@ -109,4 +154,5 @@ def _judge(
         "error_u_rms": float(np.sqrt(np.mean(in_u[normal] ** 2))),
         "lost_everything": int((normal & (in_u >= 0.5 / u)).sum()),
         "digest": hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=8).hexdigest(),
+        "note": "",
     }

@@ -34,6 +34,15 @@ class Histogram:
     def __init__(self) -> None:
         self.counts = np.zeros(self._BINS, np.int64)
 
+    def __getstate__(self) -> tuple[Array, Array]:
+        places = np.flatnonzero(self.counts)
+        return places, self.counts[places]
+
+    def __setstate__(self, state: tuple[Array, Array]) -> None:
+        self.__init__()
+        places, counts = state
+        self.counts[places] = counts
+
     def add(self, values: Array, ignored_zeros: int = 0) -> None:
         """Count the values, except for so many of the zeros among them."""
         with np.errstate(over="ignore", invalid="ignore"):

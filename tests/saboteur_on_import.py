@@ -1,0 +1,5 @@
+"""A module that no process survives importing."""
+
+import ctypes
+
+ctypes.string_at(0)
