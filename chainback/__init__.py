@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from chainback.errors import ChainbackError, EngineError, UsageError
     from chainback.faults import FAULTS, audit
     from chainback.judgement import Judgement, Verdict, judge
+    from chainback.peers import side_by_side
     from chainback.programs import states
     from chainback.report import Report
     from chainback.reproduction import replay
+    from chainback.supervision import supervise
 
 _HOMES = {
     "Activation": "activations",
@@ -47,6 +49,8 @@ _HOMES = {
     "judge": "judgement",
     "rebuild": "ensembles",
     "register": "activations",
+    "side_by_side": "peers",
+    "supervise": "supervision",
     "replay": "reproduction",
     "states": "programs",
     "strategies": "strategies",
@@ -75,8 +79,10 @@ __all__ = [
     "rebuild",
     "register",
     "replay",
+    "side_by_side",
     "states",
     "strategies",
+    "supervise",
     "verify",
 ]
 

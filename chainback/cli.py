@@ -203,13 +203,19 @@ def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | Non
     type=click.Path(path_type=Path),
     default=Path("chainback-report"),
     show_default=True,
-    help="Folder for audit.csv and detection.csv.",
+    help="Folder for audit.csv, detection.csv and bias.csv, and with --peers for peers.csv and peers_sweep.csv.",
 )
-def audit(cases: int, seed: int, platform: str | None, output: Path) -> int:
+@click.option(
+    "--peers", is_flag=True, help="Show the faults to check_grads, and to gradcheck where PyTorch is, as well."
+)
+def audit(cases: int, seed: int, platform: str | None, output: Path, peers: bool) -> int:
     """Plant named faults in engines and see which of them the gate catches."""
     with _progress(quiet=False) as tell:
         found = chainback.audit(cases=cases, seed=seed, platform=platform, output=output, progress=tell)
+        beside = chainback.side_by_side(seed=seed, output=output, progress=tell) if peers else None
     found.print(Console())
+    if beside is not None:
+        beside.print(Console())
     return found.exit_code
 
 

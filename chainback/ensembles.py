@@ -11,6 +11,7 @@ An id reads `lecture@1:0:8x1:3:17/128`: ensemble and version, seed, depth × wid
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from chainback.activations import ACTIVATIONS
 from chainback.case import Case, Chain
 from chainback.errors import UsageError
 
-__all__ = ["ENSEMBLES", "CaseId", "Ensemble", "draw", "ensemble", "rebuild"]
+__all__ = ["ENSEMBLES", "CaseId", "Ensemble", "draw", "draw_unpadded", "ensemble", "rebuild"]
 
 Array = np.ndarray
 #: A batch of more weights than this does not fit the memory of the machines that this is meant for.
@@ -385,6 +386,30 @@ def draw(name: str, *, seed: int, depth: int, width: int, batch: int, rows: int)
     case = family.draw(source, source.depth(depth), width)
     ids = BatchIds(CaseId(name, family.version, seed, depth, width, batch, 0, rows))
     return Case(case.chain.padded(depth), case.inputs, case.targets, ids)
+
+
+def draw_unpadded(name: str, *, seed: int, depth: int, width: int, rows: int, count: int = 1) -> list[Case]:
+    """Return the first batches of a family whose chains have as many random layers as they have layers.
+
+    Args:
+        name: A key of `ENSEMBLES`.
+        seed: Decides the batches.
+        depth: Layers, none of them padding.
+        width: Of every state.
+        rows: Cases in each batch.
+        count: How many batches.
+
+    Raises:
+        UsageError: No ensemble has that name, or a number is out of range.
+    """
+    drawn = (draw(name, seed=seed, depth=depth, width=width, batch=batch, rows=rows) for batch in itertools.count())
+    return list(itertools.islice((case for case in drawn if not _ends_in_padding(case)), count))
+
+
+def _ends_in_padding(case: Case) -> bool:
+    weights, biases = case.chain.weights[:, -1], case.chain.biases[:, -1]
+    last = case.chain.activations[-1] == "identity" and not biases.any()
+    return case.chain.depth > 1 and last and bool((weights == np.eye(case.chain.width)).all())
 
 
 def rebuild(case_id: str | CaseId) -> Case:

@@ -29,7 +29,7 @@ from chainback.engines import ENGINES, Engine
 from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.engine import Gradient
 from chainback.engines.triangular import ExtendedJacobian, linearise
-from chainback.ensembles import draw
+from chainback.ensembles import draw, draw_unpadded
 from chainback.judgement import Verdict, judge
 from chainback.programs import Activations, activate, codes, loss
 from chainback.report import SCHEMA, Report, writable_folder, write_csv
@@ -260,6 +260,11 @@ def _faults() -> Iterable[Fault]:
     )
     yield planted("doubled-layer", "the first layer counts twice", _in_answer(lambda w, b: (first(w).multiply(2.0), b)))
     yield planted(
+        "first-half-missing",
+        "the gradient of the first half of the layers is 0",
+        _in_answer(lambda w, b: (w.at[: len(w) // 2].set(0.0), b.at[: len(b) // 2].set(0.0))),
+    )
+    yield planted(
         "swapped-layers", "layers 1 and 2 exchanged", _in_answer(lambda w, b: (w, b[jnp.array([1, 0, *range(2, 8)])]))
     )
     yield planted(
@@ -489,7 +494,7 @@ def detection_limits(
 
     Args:
         ensembles: Families to look at.
-        depths: Depths to look at.
+        depths: Depths to look at; the chains are as deep, without padding.
         seed: Decides the chains.
         rows: How many chains of each family and depth.
 
@@ -508,7 +513,7 @@ def detection_limits(
     found = []
     for name in ensembles:
         for depth in depths:
-            case = draw(name, seed=seed, depth=depth, width=1, batch=0, rows=rows)
+            (case,) = draw_unpadded(name, seed=seed, depth=depth, width=1, rows=rows)
             bounds = envelope(case)
             chain, least, share = case.chain, 0, 0.0
             for k in range(1, 24):

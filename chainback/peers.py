@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count, islice, product
+from itertools import product
 from typing import Any
 
 import jax
@@ -39,7 +39,7 @@ from chainback import faults, programs
 from chainback.campaign import Progress, Protocol, answer, arithmetic_of, device_of
 from chainback.case import Case, Chain
 from chainback.engines import ENGINES
-from chainback.ensembles import draw
+from chainback.ensembles import draw_unpadded
 from chainback.errors import EngineError, UsageError
 from chainback.judgement import judge
 from chainback.report import SCHEMA, writable_folder, write_csv
@@ -342,20 +342,10 @@ def _cases_of(fault: faults.Fault, number: int, seed: int) -> list[Case]:
     return [
         case
         for place, (name, depth, width) in enumerate(places)
-        for case in _full_cases(name, seed, depth, width, len(range(place, number, len(places))))
+        for case in draw_unpadded(
+            name, seed=seed, depth=depth, width=width, rows=1, count=len(range(place, number, len(places)))
+        )
     ]
-
-
-def _full_cases(name: str, seed: int, depth: int, width: int, number: int) -> list[Case]:
-    """Return batches of one case: the first of each batch of the run whose chains are no shorter ones, padded."""
-    drawn = (draw(name, seed=seed, depth=depth, width=width, batch=batch, rows=1) for batch in count())
-    return list(islice((case for case in drawn if not _ends_in_padding(case)), number))
-
-
-def _ends_in_padding(case: Case) -> bool:
-    weights, biases = case.chain.weights[0, -1], case.chain.biases[0, -1]
-    last = case.chain.activations[-1] == "identity" and not biases.any()
-    return case.chain.depth > 1 and last and np.array_equal(weights, np.eye(case.chain.width))
 
 
 def sweep_limits(*, ensemble: str = "lecture", depth: int = 8, cases: int = 20, seed: int = 0) -> pd.DataFrame:
@@ -379,7 +369,7 @@ def sweep_limits(*, ensemble: str = "lecture", depth: int = 8, cases: int = 20, 
         UsageError: An argument cannot be used.
     """
     _require_cases(cases)
-    shown, rows = _full_cases(ensemble, seed, depth, 1, cases), []
+    shown, rows = draw_unpadded(ensemble, seed=seed, depth=depth, width=1, rows=1, count=cases), []
     for (kind, layers), (name, tool) in product(_SWEPT.items(), tools().items()):
         honest = [tool(_scaled(layers, 1.0), case) for case in shown]
         for k in _SIZES:

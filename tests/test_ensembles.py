@@ -6,7 +6,7 @@ import pytest
 from chainback import UsageError, draw, rebuild
 from chainback.activations import ACTIVATIONS
 from chainback.bounds import envelope
-from chainback.ensembles import ENSEMBLES, CaseId, ensemble
+from chainback.ensembles import ENSEMBLES, CaseId, draw_unpadded, ensemble
 
 NAMES = list(ENSEMBLES)
 
@@ -130,3 +130,17 @@ def test_unknown_ensembles_and_versions_are_refused() -> None:
 def test_ids_read_back() -> None:
     for text in ("lecture@1:0:8x1:3:17", "wide@1:12:3x16:0:0/128"):
         assert str(CaseId.parse(text)) == text
+
+
+@pytest.mark.parametrize("name", ENSEMBLES)
+def test_chains_without_padding_are_drawn_where_all_layers_are_wanted(name: str) -> None:
+    whole = draw_unpadded(name, seed=0, depth=6, width=2, rows=3, count=4)
+    assert len({case.ids[0] for case in whole}) == 4
+    for case in whole:
+        layer = case.chain.weights[:, -1], case.chain.biases[:, -1]
+        assert case.chain.activations[-1] != "identity" or not (
+            np.array_equal(layer[0][0], np.eye(2)) and not layer[1].any()
+        )
+        assert rebuild(case.ids[1]).chain.activations == case.chain.activations
+    some = [draw(name, seed=0, depth=6, width=2, batch=batch, rows=3).ids[0] for batch in range(40)]
+    assert {case.ids[0] for case in whole} < set(some)

@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from chainback import ENGINES, UsageError, faults, peers
+from chainback.ensembles import draw_unpadded
 from chainback.faults import FAULTS, Fault
 from chainback.peers import PEER_FILES, limits, side_by_side, sweep_limits, tools
+from chainback.report import read_csv
 
 RIGHT = ENGINES["triangular-substitution"]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -45,7 +47,7 @@ def across(dweights, dbiases):
 
 
 def lecture(number=20):
-    return peers._full_cases("lecture", 0, 8, 1, number)
+    return draw_unpadded("lecture", seed=0, depth=8, width=1, rows=1, count=number)
 
 
 def found(engine, name, cases):
@@ -66,7 +68,7 @@ def least(swept):
 
 @pytest.mark.parametrize("name", ["lecture", "mixed", "kinks", "tiny", "wide"])
 def test_chainback_never_flags_the_honest_engine(name: str) -> None:
-    cases = peers._full_cases(name, 1, 8, 1, 10)
+    cases = draw_unpadded(name, seed=1, depth=8, width=1, rows=1, count=10)
     assert [tools()["chainback"](RIGHT, case) for case in cases] == [""] * 10
 
 
@@ -195,7 +197,7 @@ def test_the_files_hold_the_tables(compared) -> None:
     result, folder, _ = compared
     assert {path.name for path in folder.iterdir()} == set(PEER_FILES)
     for name, frame in zip(PEER_FILES, (result.faults, result.sweep), strict=True):
-        back = pd.read_csv(folder / name, keep_default_na=False)
+        back = read_csv(folder / name)
         pd.testing.assert_frame_equal(back, frame)
 
 
