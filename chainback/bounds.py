@@ -387,12 +387,14 @@ def _through_activation(
         E_δ = (curvature + 0.5 * third * E_z) * E_z + slope_rounding
     E_x = E_x + value_rounding + model.value_rounding * u * slope * E_z
     low, high = model.slope_range
+    # A slope from the far side of a kink is rounded as large slopes are, wherever z lies.
+    jump = high - low + slope_rounding + model.slope_rounding * u * model.lipschitz
     for kink in model.kinks:
         near = (np.abs(z - kink) <= E_z) & ((E_z > 0.0) | (not model.settled))
         E_x = np.where(near, np.maximum(E_x, model.lipschitz * E_z + value_rounding), E_x)
-        E_δ = np.where(near, high - low + slope_rounding, E_δ)
+        E_δ = np.where(near, jump, E_δ)
     # No implementation leaves the activation's range by more than its own rounding.
-    E_δ = np.minimum(E_δ, high - low + slope_rounding)
+    E_δ = np.minimum(E_δ, jump)
     return np.minimum(E_x, model.value_range[1] - model.value_range[0] + value_rounding), E_δ
 
 

@@ -147,6 +147,15 @@ def test_where_the_argument_is_exactly_0_the_slope_of_relu_is_0(x: float, weight
     assert [accepts(case, slope) for slope in (0.01, 1.0, 2.5)] == [True, True, False]
 
 
+def test_the_far_slope_of_leaky_relu_is_a_float32_number() -> None:
+    # Found by the gate: 0.01 is 0.00999999978 in float32, a little more than 0.99 below 1.
+    case = kinked("leaky_relu", 0.3, -float(f32(0.7) * f32(0.3)) * (1 - 1e-9), 0.7)
+    inside = linearisation(envelope(case))
+    place = 1  # state, slope, coupling
+    assert abs(float(f32(0.01)) - inside.reference[0, place]) <= inside.bound[0, place]
+    assert abs(float(f32(1.0)) - inside.reference[0, place]) <= inside.bound[0, place]
+
+
 @pytest.mark.parametrize("z", [2.0**-24, -(2.0**-23)])
 def test_an_exact_argument_an_ulp_beside_the_kink_has_one_slope(z: float) -> None:
     case = kinked("relu", 1.0, 0.5, -0.5 + z)
