@@ -58,6 +58,7 @@ class Fault:
         name: In tables and files.
         what: Where a real bug of this kind sits.
         engine: An engine that has it.
+        size: The relative error that it makes where it strikes; infinite where the answer is none.
         ensembles: Where it can show.
         depths: Depths at which it can show.
         widths: Widths at which it can show.
@@ -67,6 +68,7 @@ class Fault:
     name: str
     what: str
     engine: Engine | Callable[..., Any]
+    size: float
     ensembles: tuple[str, ...] = _EVERYWHERE
     depths: tuple[int, ...] = (8,)
     widths: tuple[int, ...] = (1,)
@@ -250,11 +252,13 @@ def _written(array: Array, value: float) -> Array:
 
 
 def _faults() -> Iterable[Fault]:
-    def planted(name: str, what: str, gradient: Gradient, **where: Any) -> Fault:
-        return Fault(name, what, Engine(f"fault:{name}", gradient), **where)
+    def planted(name: str, what: str, gradient: Gradient, size: float = 1.0, **where: Any) -> Fault:
+        return Fault(name, what, Engine(f"fault:{name}", gradient), size, **where)
 
     first = lambda a: a.at[0]  # noqa: E731 -- the layer that every path to the loss passes last
-    yield planted("sign-flip", "the slope of the first layer", _with_slopes(lambda d: first(d).multiply(-1.0)))
+    yield planted(
+        "sign-flip", "the slope of the first layer", _with_slopes(lambda d: first(d).multiply(-1.0)), size=2.0
+    )
     yield planted(
         "dropped-layer", "the gradient of the first layer is 0", _in_answer(lambda w, b: (w, first(b).set(0.0)))
     )
@@ -295,7 +299,11 @@ def _faults() -> Iterable[Fault]:
     kinks: Any = {"ensembles": ("kinks",), "depths": (4,)}
     yield planted("relu-slope-1-at-0", "ReLU'(0) = 1", _relu_slope(lambda z, d: jnp.where(z == 0.0, 1.0, d)), **kinks)
     yield planted(
-        "relu-slope-half-at-0", "ReLU'(0) = 1/2", _relu_slope(lambda z, d: jnp.where(z == 0.0, 0.5, d)), **kinks
+        "relu-slope-half-at-0",
+        "ReLU'(0) = 1/2",
+        _relu_slope(lambda z, d: jnp.where(z == 0.0, 0.5, d)),
+        **kinks,
+        size=0.5,
     )
     yield planted(
         "negative-zero",
@@ -304,16 +312,36 @@ def _faults() -> Iterable[Fault]:
         **kinks,
     )
     yield planted(
-        "wrong-jvp-rule", "a custom_jvp off by 2^-12", _wrong_rule("jvp", 1 + 2.0**-12), ensembles=("lecture",)
+        "wrong-jvp-rule",
+        "a custom_jvp off by 2^-12",
+        _wrong_rule("jvp", 1 + 2.0**-12),
+        ensembles=("lecture",),
+        size=2.0**-12,
     )
     yield planted(
-        "wrong-vjp-rule", "a custom_vjp off by 2^-12", _wrong_rule("vjp", 1 + 2.0**-12), ensembles=("lecture",)
+        "wrong-vjp-rule",
+        "a custom_vjp off by 2^-12",
+        _wrong_rule("vjp", 1 + 2.0**-12),
+        ensembles=("lecture",),
+        size=2.0**-12,
     )
     yield planted(
-        "tf32-products", "products of 11 bits", _short_products(11), ensembles=("wide",), depths=(4,), widths=(4,)
+        "tf32-products",
+        "products of 11 bits",
+        _short_products(11),
+        ensembles=("wide",),
+        depths=(4,),
+        widths=(4,),
+        size=2.0**-11,
     )
     yield planted(
-        "bfloat16-products", "products of 8 bits", _short_products(8), ensembles=("wide",), depths=(4,), widths=(4,)
+        "bfloat16-products",
+        "products of 8 bits",
+        _short_products(8),
+        ensembles=("wide",),
+        depths=(4,),
+        widths=(4,),
+        size=2.0**-8,
     )
     yield planted(
         "small-gradients-flushed",
@@ -328,28 +356,35 @@ def _faults() -> Iterable[Fault]:
         _where_argument(lambda z: z < -20.0, 1 + 2.0**-10),
         ensembles=("saturated",),
         depths=(2,),
+        size=2.0**-10,
     )
     yield planted(
         "wrong-near-zero",
         "slopes off by 2^-12 where |z| < 1/16",
         _where_argument(lambda z: jnp.abs(z) < 0.0625, 1 + 2.0**-12),
+        size=2.0**-12,
     )
     yield planted(
         "wrong-beyond-layer-17",
         "slopes off by 2^-10 beyond layer 17",
         _with_slopes(lambda d: d.at[17:].multiply(1 + 2.0**-10)),
         depths=(24,),
+        size=2.0**-10,
     )
     mean = _in_answer(lambda w, b: (w / w.shape[-1], b / w.shape[-1]))
-    yield planted("mean-for-sum", "the loss averages over outputs", mean, ensembles=("wide",), depths=(4,), widths=(4,))
-    yield planted("one-case-in-a-thousand", "off by 1e-3, rarely", _one_in_a_thousand, ensembles=("lecture",), cases=10)
-    yield Fault("unsteady", "another last bit on every other call", _Unsteady(), ensembles=("lecture",))
-    yield Fault("nan", "one component is NaN", _behind(lambda w, b: (w, _written(b, np.nan))))
-    yield Fault("infinity", "one component is infinite", _behind(lambda w, b: (w, _written(b, np.inf))))
-    yield Fault("wrong-dtype", "float64 in place of float32", _behind(lambda w, b: (w.astype(float), b)))
-    yield Fault("wrong-shape", "a layer is missing", _behind(lambda w, b: (w[:, 1:], b[:, 1:])))
-    yield Fault("empty", "an answer without cases", _behind(lambda w, b: (w[:0], b[:0])))
-    yield Fault("nothing", "no answer at all", _behind(lambda w, b: None))
+    yield planted(
+        "mean-for-sum", "the loss averages over outputs", mean, ensembles=("wide",), depths=(4,), widths=(4,), size=0.75
+    )
+    yield planted(
+        "one-case-in-a-thousand", "off by 1e-3, rarely", _one_in_a_thousand, ensembles=("lecture",), cases=10, size=1e-3
+    )
+    yield Fault("unsteady", "another last bit on every other call", _Unsteady(), 2.0**-23, ensembles=("lecture",))
+    yield Fault("nan", "one component is NaN", _behind(lambda w, b: (w, _written(b, np.nan))), np.inf)
+    yield Fault("infinity", "one component is infinite", _behind(lambda w, b: (w, _written(b, np.inf))), np.inf)
+    yield Fault("wrong-dtype", "float64 in place of float32", _behind(lambda w, b: (w.astype(float), b)), np.inf)
+    yield Fault("wrong-shape", "a layer is missing", _behind(lambda w, b: (w[:, 1:], b[:, 1:])), np.inf)
+    yield Fault("empty", "an answer without cases", _behind(lambda w, b: (w[:0], b[:0])), np.inf)
+    yield Fault("nothing", "no answer at all", _behind(lambda w, b: None), np.inf)
 
 
 #: Every named fault of an audit.
@@ -384,11 +419,12 @@ class Audit:
 
     def __rich__(self) -> RenderableType:
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in ("fault", "planted in", "cases rejected", ""):
-            table.add_column(column, justify="right" if column == "cases rejected" else "left")
+        for column in ("fault", "planted in", "size", "cases rejected", ""):
+            table.add_column(column, justify="right" if column in ("size", "cases rejected") else "left")
         for row in self.faults.to_dict("records"):
             word = Text("caught", style="green") if row["verdict"] == "caught" else Text("ESCAPED", style="bold red")
-            table.add_row(row["fault"], row["what"], f"{row['share_rejected']:.1%}", word)
+            size = "–" if np.isinf(row["size"]) else f"{row['size']:.2g}"
+            table.add_row(row["fault"], row["what"], size, f"{row['share_rejected']:.1%}", word)
         limits = Table(title="Smallest relative fault in one slope that was caught", box=SIMPLE_HEAD, pad_edge=False)
         for column in ("ensemble", "depth", "limit", "in u", "cases"):
             limits.add_column(column, justify="left" if column == "ensemble" else "right")
@@ -472,6 +508,7 @@ def audit(
                 "schema": SCHEMA,
                 "fault": fault.name,
                 "what": fault.what,
+                "size": fault.size,
                 "verdict": "caught" if report.verdict is Verdict.REJECTED else "escaped",
                 "share_rejected": float(sum(table["rejected"]) / sum(table["cases"])),
                 "first": str(report.rejections[0]) if report.rejections else "",

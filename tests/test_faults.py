@@ -23,7 +23,7 @@ def test_every_planted_fault_is_caught_and_honest_engines_stand(audited) -> None
     assert found.honest.accepted
     assert found.exit_code == 0
     assert list(found.faults["fault"]) == list(FAULTS)
-    assert len(FAULTS) >= 27
+    assert len(FAULTS) >= 31
 
 
 def test_the_files_hold_the_tables(audited) -> None:
@@ -50,7 +50,7 @@ def test_a_bias_that_chance_can_make_is_not_seen() -> None:
 
 
 def test_a_fault_that_escapes_is_shown_and_exits_4(monkeypatch) -> None:
-    harmless = Fault("harmless", "nowhere: the engine is right", ENGINES["reverse-scan"], ensembles=("lecture",))
+    harmless = Fault("harmless", "nowhere: the engine is right", ENGINES["reverse-scan"], 0.0, ensembles=("lecture",))
     monkeypatch.setattr(faults, "FAULTS", {"harmless": harmless})
     found = audit(cases=50)
     assert found.escaped == ("harmless",)
@@ -68,6 +68,7 @@ def test_a_tenth_of_a_percent_is_far_above_the_detection_limit() -> None:
 def test_a_fault_says_what_it_is(name: str) -> None:
     fault = FAULTS[name]
     assert fault.what
+    assert fault.size > 2.0**-24
     assert callable(fault.engine)
     assert set(fault.ensembles) <= set(chainback.ENSEMBLES)
     assert dataclasses.asdict(dataclasses.replace(fault, engine=None))["name"] == name  # type: ignore[arg-type]

@@ -161,8 +161,8 @@ def test_a_tool_that_sleeps_or_cries_wolf_finds_nothing(monkeypatch) -> None:
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     patch = pytest.MonkeyPatch()
-    harmless = Fault("harmless", "nowhere", ENGINES["reverse-scan"], ensembles=("lecture",))
-    raising = Fault("raising", "everywhere", lambda *_: 1 / 0, ensembles=("lecture",))
+    harmless = Fault("harmless", "nowhere", ENGINES["reverse-scan"], 0.0, ensembles=("lecture",))
+    raising = Fault("raising", "everywhere", lambda *_: 1 / 0, 1.0, ensembles=("lecture",))
     some = {name: FAULTS[name] for name in ("shifted-layers", "unsteady", "wrong-shape", "empty", "nothing")}
     patch.setattr(faults, "FAULTS", some | {"harmless": harmless, "raising": raising})
     patch.setattr(peers, "_SIZES", (-1, -20))
