@@ -219,3 +219,11 @@ def test_components_of_a_linearisation_are_named() -> None:
     names = [component_at(inside, zeros, 0, place).name for place in (0, 5, 6, 11, 12, 23)]
     assert names == ["state_1[0]", "state_3[1]", "slope_1[0]", "slope_3[1]", "coupling_1[0,0]", "coupling_3[1,1]"]
     assert inside.reference.shape == (1, 3 * (2 + 2 + 4))
+
+
+def test_components_are_named_at_width_three() -> None:
+    case = draw("wide", seed=0, depth=2, width=3, batch=0, rows=1)
+    inside = envelope(case)
+    zeros = np.zeros_like(inside.reference)
+    names = [component_at(inside, zeros, 0, place).name for place in (0, 5, 9, 17, 18, 21, 23)]
+    assert names == ["dW_1[0,0]", "dW_1[1,2]", "dW_2[0,0]", "dW_2[2,2]", "db_1[0]", "db_2[0]", "db_2[2]"]
