@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chainback.activations import Activation, register
     from chainback.campaign import verify
     from chainback.case import Case, Chain
+    from chainback.counts import merge
     from chainback.engines import ENGINES, gradient
     from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
     from chainback.ensembles import ENSEMBLES, draw, rebuild
@@ -47,6 +48,7 @@ _HOMES = {
     "extended_jacobian": "engines.triangular",
     "gradient": "engines",
     "judge": "judgement",
+    "merge": "counts",
     "rebuild": "ensembles",
     "register": "activations",
     "side_by_side": "peers",
@@ -76,6 +78,7 @@ __all__ = [
     "extended_jacobian",
     "gradient",
     "judge",
+    "merge",
     "rebuild",
     "register",
     "replay",

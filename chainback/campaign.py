@@ -20,10 +20,10 @@ from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 
 from chainback.bounds import Envelope, envelope
 from chainback.case import Case
+from chainback.counts import Counts, part_of
 from chainback.engines import ENGINES, Engine
 from chainback.engines.engine import Compiled
 from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
@@ -51,8 +51,6 @@ __all__ = [
 
 #: A run plans its batches ahead; more cases than this are better run under several seeds.
 _MOST_CASES = 1_000_000_000
-#: What a campaign counts.
-_STATE = ("done", "tallies", "steps", "pairs", "activations", "rejections")
 Array = Any
 Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 #: Told (cases done, cases in all, what is being done).
@@ -201,37 +199,41 @@ class _Drawn:
 
 @dataclass
 class _Run:
-    """The state of one campaign."""
+    """The state of one campaign.
+
+    Attributes:
+        engines: Under test, by name.
+        seed: Of the cases.
+        device: Under test.
+        arithmetic: Its rounding model.
+        watch: Whoever supervises.
+        places: Where in the whole run the batches and tasks of this part of it stand.
+        done: How many of them are done.
+        counts: What was counted.
+        programs: What was compiled, or is being compiled.
+    """
 
     engines: dict[str, Protocol]
     seed: int
     device: Any
     arithmetic: Arithmetic
     watch: Watch
+    places: Sequence[int] = ()
     done: int = 0
-    tallies: dict[RowKey, Tally] = field(default_factory=dict)
-    steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
-    pairs: dict[tuple[str, ...], Pair] = field(default_factory=dict)
-    activations: list[dict[str, Any]] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
     programs: dict[tuple[str, int, int, int], Future[tuple[Protocol, float]]] = field(default_factory=dict)
 
     def tally(self, engine: str, execution: str, ensemble: str, depth: int, width: int) -> Tally:
         key = RowKey(engine, execution, ensemble, depth, width)
-        return self.tallies.setdefault(key, Tally(key))
+        return self.counts.tallies.setdefault(key, Tally(key))
 
     def note(self, rejection: Rejection | None) -> None:
         if rejection is not None:
-            self.rejections.append(rejection)
+            self.counts.rejections.append((self.places[self.done], rejection))
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> tuple[int, Counts]:
         """Return what was counted so far, for another process to go on from."""
-        return {name: getattr(self, name) for name in _STATE}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what another process counted."""
-        for name in _STATE:
-            setattr(self, name, state[name])
+        return self.done, self.counts
 
     def compile_all(self, batches: Sequence[Batch], pool: ThreadPoolExecutor) -> None:
         """Start to compile our own engines for every shape of the run, in the order in which they are needed."""
@@ -322,7 +324,7 @@ class _Run:
             return
         rows = drawn.batch.judged
         for judged, judgement in (("linearisation", steps.linearisation), ("substitution", steps.substitution)):
-            tally = self.steps.setdefault((judged, key), StepTally(key, judged=judged))
+            tally = self.counts.steps.setdefault((judged, key), StepTally(key, judged=judged))
             rejection = tally.add(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows))
             if rejection is not None:
                 self.note(replace(rejection, reason=f"its {judged} is wrong: {rejection.reason}"))
@@ -351,7 +353,7 @@ class _Run:
         batch = drawn.batch
         for a, b in combinations(answers, 2):
             key = (a, b, batch.ensemble, batch.depth, batch.width)
-            pair = self.pairs.setdefault(tuple(map(str, key)), Pair(*key))
+            pair = self.counts.pairs.setdefault(key, Pair(*key))
             pair.add(answers[a], answers[b], per_two_bounds, drawn.yardstick.informative_pairs)
 
     def verify_sample(self, name: str, depth: int, width: int, execution: str) -> None:
@@ -381,7 +383,7 @@ class _Run:
                 row = measurement.row()
         except Exception as error:  # the function under test may raise anything
             row = measurement.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
-        self.activations.append(row)
+        self.counts.activations[self.places[self.done]] = row
 
 
 def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, str]]:
@@ -429,6 +431,7 @@ def verify(
     activations: bool = True,
     samples: bool = True,
     sharp_floor: float = SHARP_FLOOR,
+    shard: str | None = None,
     output: str | os.PathLike[str] | None = None,
     junit: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -449,6 +452,7 @@ def verify(
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
         sharp_floor: An engine of which a smaller share of the components is judged sharply (bound <= 10⁻³ of the truth) is
             undecided, not accepted.
+        shard: "K/M": run the K-th of M disjoint parts of the same cases; `merge` joins their reports.
         output: Folder to write the report to; found to be writable before the run starts.
         junit: File to write a JUnit report to, likewise.
         progress: Called as the run goes on.
@@ -464,7 +468,7 @@ def verify(
         writable_folder(output, REPORT_FILES)
     if junit is not None:
         writable_folder(Path(junit).parent, (Path(junit).name,))
-    asked = _Asked(engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor)
+    asked = _Asked(engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor, shard)
     watch = Watch()
     with watch.interruption:
         report = _campaign(asked, watch, progress or (lambda done, total, what: None), clock)
@@ -502,6 +506,7 @@ class _Asked:
     activations: bool = True
     samples: bool = True
     sharp_floor: float = SHARP_FLOOR
+    shard: str | None = None
 
 
 def _campaign(
@@ -509,7 +514,7 @@ def _campaign(
     watch: Watch,
     tell: Progress,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    state: dict[str, Any] | None = None,
+    state: tuple[int, Counts] | None = None,
 ) -> Report:
     _require_numbers(cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
     if not 0.0 <= asked.sharp_floor <= 1.0:
@@ -523,26 +528,32 @@ def _campaign(
     batches = plan(families, cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
     device = device_of(asked.platform)
     run = _Run(chosen, asked.seed, device, arithmetic_of(device), watch)
+    tasks = _afterwards(run, families, asked)
+    k, m = part_of(asked.shard)
+    run.places = range(k - 1, len(batches) + len(tasks), m)
+    mine, then = batches[k - 1 :: m], [tasks[place - len(batches)] for place in run.places if place >= len(batches)]
     if state is not None:
-        run.restore(state)
+        run.done, run.counts = state
     start, begun, stopped = time.perf_counter(), clock(), ""
     try:
         with jax.default_device(device):
-            _run_batches(run, batches, asked.cases, tell)
-            for what, task in _afterwards(run, families, asked)[max(0, run.done - len(batches)) :]:
-                tell(asked.cases, asked.cases, what)
+            _run_batches(run, mine, tell)
+            cases = sum(batch.judged for batch in mine)
+            for what, task in then[max(0, run.done - len(mine)) :]:
+                tell(cases, cases, what)
                 task()
                 run.done += 1
                 watch.hand_over(run.state)
-            tell(asked.cases, asked.cases, "done")
+            tell(cases, cases, "done")
     except KeyboardInterrupt:
-        stopped = f"interrupted after {sum(t.cases for t in run.tallies.values())} answers"
+        stopped = f"interrupted after {sum(t.cases for t in run.counts.tallies.values())} answers"
     return _report(run, asked, families, batches, begun, time.perf_counter() - start, stopped)
 
 
-def _run_batches(run: _Run, batches: Sequence[Batch], cases: int, tell: Progress) -> None:
+def _run_batches(run: _Run, batches: Sequence[Batch], tell: Progress) -> None:
     """Run the engines on every batch that is not done yet, while NumPy draws the next one and works out its truth."""
     compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+    cases = sum(batch.judged for batch in batches)
     try:
         tell(0, cases, "compiling")
         remaining = batches[run.done :]
@@ -597,6 +608,10 @@ def _require_numbers(**named: Any) -> None:
             raise UsageError(f"`cases` must be at most {_MOST_CASES:,}, got {numbers[0]:,}: split the run by seeds")
 
 
+def _plain(value: Any) -> Any:
+    return [int(number) for number in value] if isinstance(value, Sequence) else value
+
+
 def _left_out(families: Sequence[Ensemble], batches: Sequence[Batch], depths: Sequence[int] | None) -> str:
     """Say which of the families and depths that were asked for no batch takes."""
     seen = {batch.ensemble for batch in batches}
@@ -619,7 +634,7 @@ def _report(
     stopped: str,
 ) -> Report:
     facts = environment(begun)
-    identity = {
+    identity = {  # the columns of report.IDENTITY
         "schema": SCHEMA,
         "jax": facts["packages"].get("jax", ""),
         "jaxlib": facts["packages"].get("jaxlib", ""),
@@ -631,6 +646,7 @@ def _report(
     facts |= identity | {
         "seed": run.seed,
         "cases": asked.cases,
+        "asked": {name: _plain(getattr(asked, name)) for name in ("depths", "widths", "samples", "activations")},
         "engines": list(run.engines),
         "ensembles": {family.name: family.version for family in families},
         "complete": not stopped,
@@ -639,24 +655,8 @@ def _report(
     }
     if stopped:
         facts["stopped"] = stopped
+    if asked.shard is not None:
+        facts["shard"] = asked.shard
     if left_out := _left_out(families, batches, asked.depths):
         facts["left_out"] = left_out
-
-    def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-        found = [identity | row for row in rows]
-        return pd.DataFrame(found) if found else pd.DataFrame(columns=[*identity, "verdict"])
-
-    order = {name: place for place, name in enumerate(run.engines)}
-    executions = {"batched": 0, "single": 1, "eager": 2}
-    tallies = sorted(
-        run.tallies.values(),
-        key=lambda t: (order[t.key.engine], executions[t.key.execution], t.key.ensemble, t.key.width, t.key.depth),
-    )
-    return Report(
-        frame(t.row() for t in tallies),
-        frame(p.row() for p in run.pairs.values()),
-        frame(run.activations),
-        facts,
-        tuple(run.rejections),
-        frame(t.row() for t in run.steps.values()),
-    )
+    return run.counts.report(facts)

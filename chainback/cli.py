@@ -80,6 +80,15 @@ _ENGINES = [
 ]
 
 
+_OUTPUT = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-report"),
+    show_default=True,
+    help="Folder for the CSV files.",
+)
+
+
 def _with_engines(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_ENGINES):
         command = option(command)
@@ -113,13 +122,7 @@ def cli() -> None:
 @click.option("--widths", type=_Numbers(), help="Widths, likewise, but all of them run.  [default: by ensemble]")
 @click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
 @_with_engines
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path("chainback-report"),
-    show_default=True,
-    help="Folder for the CSV files.",
-)
+@_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
 @click.option(
     "--sharp-floor",
@@ -137,6 +140,7 @@ def cli() -> None:
 @click.option(
     "--memory-limit", type=float, metavar="GB", help="That the run may hold.  [default: four fifths of the machine's]"
 )
+@click.option("--shard", metavar="K/M", help="Run the K-th of M parts of the same cases; `merge` joins their reports.")
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 def verify(
     cases: int,
@@ -152,6 +156,7 @@ def verify(
     sharp_floor: float | None,
     time_limit: float,
     memory_limit: float | None,
+    shard: str | None,
     quiet: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
@@ -167,6 +172,7 @@ def verify(
             depths=depths,
             widths=widths,
             platform=platform,
+            shard=shard,
             output=output,
             junit=junit,
             progress=tell,
@@ -178,7 +184,25 @@ def verify(
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
-        click.echo(f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv and environment.json.")
+        click.echo(_wrote(output))
+    return report.exit_code
+
+
+def _wrote(output: Path) -> str:
+    return f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv and environment.json."
+
+
+@cli.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_OUTPUT
+@click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
+def merge(folders: tuple[Path, ...], output: Path, junit: Path | None) -> int:
+    """Join the reports of a run's shards into what one run would have written."""
+    report = chainback.merge(folders, output=output)
+    if junit is not None:
+        report.write_junit(junit)
+    report.print(Console())
+    click.echo(_wrote(output))
     return report.exit_code
 
 

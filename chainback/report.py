@@ -21,10 +21,25 @@ from chainback.errors import UsageError
 from chainback.judgement import Verdict, exit_code, overall
 from chainback.tally import SHARP_FLOOR, Rejection
 
-__all__ = ["REPORT_FILES", "SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder", "write_csv"]
+__all__ = [
+    "COUNTS_FILE",
+    "IDENTITY",
+    "REPORT_FILES",
+    "SCHEMA",
+    "Report",
+    "engine_verdict",
+    "read_csv",
+    "read_environment",
+    "writable_folder",
+    "write_csv",
+]
 
 #: What a report folder holds.
 REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "environment.json")
+#: What the report folder of a shard holds besides: all that was counted, to be merged.
+COUNTS_FILE = "counts.json"
+#: The columns that every row of every table begins with.
+IDENTITY = ("schema", "jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision")
 #: Raised whenever a column changes its meaning.
 SCHEMA = 1
 
@@ -43,6 +58,7 @@ class Report:
         rejections: The first of each row that rejected.
         steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
             system that they computed, on the first batch of every ensemble and shape.
+        counts: Of a shard, all that it counted, ready for JSON; else None.
     """
 
     tolerance: pd.DataFrame
@@ -51,6 +67,7 @@ class Report:
     environment: dict[str, Any]
     rejections: tuple[Rejection, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    counts: dict[str, Any] | None = None
 
     @property
     def complete(self) -> bool:
@@ -109,6 +126,8 @@ class Report:
             ("activations.csv", self.activations),
         ):
             write_csv(frame, target / name)
+        if self.counts is not None:
+            _write(target / COUNTS_FILE, json.dumps(self.counts, separators=(",", ":")) + "\n")
         _write(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
@@ -356,6 +375,24 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     if "schema" not in frame or not set(frame["schema"]) <= {SCHEMA}:
         raise UsageError(f"{path} is no report of schema {SCHEMA}: write it with this version of chainback")
     return frame
+
+
+def read_environment(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read what produced a report.
+
+    Raises:
+        UsageError: The folder holds no report, or a damaged one.
+    """
+    path = Path(folder) / "environment.json"
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}: name a folder that verify wrote") from None
+    except ValueError:
+        raise UsageError(f"cannot read {path}: it is damaged: write the report again") from None
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        raise UsageError(f"{path} is of no report of schema {SCHEMA}: write it with this version of chainback")
+    return facts
 
 
 #: The columns that hold text, even where it looks like a number.

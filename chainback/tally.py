@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from chainback.bounds import Envelope
 from chainback.judgement import Judgement, Verdict, component_at
 
-__all__ = ["SHARP_FLOOR", "Histogram", "Mean", "Pair", "Rejection", "RowKey", "StepTally", "Tally", "Yardstick"]
+__all__ = ["SHARP_FLOOR", "Histogram", "Mean", "Pair", "Rejection", "RowKey", "StepTally", "Sum", "Tally", "Yardstick"]
 
 Array = np.ndarray
 #: A component is judged sharply when its bound is at most this share of its reference.
@@ -51,6 +52,22 @@ class Histogram:
         self.counts += np.bincount(bits, minlength=self._BINS)[: self._BINS]
         self.counts[0] -= ignored_zeros
 
+    def merge(self, other: Histogram) -> None:
+        """Count what another one counted."""
+        self.counts += other.counts
+
+    def to_json(self) -> list[list[int]]:
+        """Return the bins that are not empty, and their counts."""
+        return [part.tolist() for part in self.__getstate__()]
+
+    @classmethod
+    def from_json(cls, state: list[list[int]]) -> Self:
+        """Return what `to_json` wrote."""
+        histogram = cls()
+        places, counts = state
+        histogram.counts[np.array(places, np.intp)] = counts
+        return histogram
+
     def quantile(self, share: float) -> float:
         """Return a value that at least this share of the counted numbers does not exceed; NaN if there are none."""
         total = int(self.counts.sum())
@@ -64,38 +81,99 @@ class Histogram:
         return float(np.array([(place + 1) << self._SHIFT], np.int32).view(np.float32)[0])
 
 
+class Sum:
+    """An exact sum of floats, so that neither the order of batches nor their distribution over machines matters.
+
+    Source: Shewchuk (1997), *Adaptive Precision Floating-Point Arithmetic*, section 2: an expansion of floats that do not
+    overlap is grown by one.
+    """
+
+    def __init__(self, parts: list[float] | None = None) -> None:
+        self._parts = list(parts or ())
+
+    def add(self, number: float) -> None:
+        """Add a number."""
+        parts = []
+        for part in self._parts if math.isfinite(number) else ():
+            large, small = (number, part) if abs(number) >= abs(part) else (part, number)
+            number = large + small
+            if rest := small - (number - large):
+                parts.append(rest)
+        finite = all(map(math.isfinite, self._parts))  # an infinity or a NaN stays, alone
+        self._parts = [*parts, number] if finite else [*self._parts, number]
+
+    def merge(self, other: Sum) -> None:
+        """Add what another one has added up."""
+        for part in other._parts:
+            self.add(part)
+
+    def to_json(self) -> list[float]:
+        """Return the floats whose sum it is."""
+        return list(self._parts)
+
+    @classmethod
+    def from_json(cls, state: list[float]) -> Self:
+        """Return what `to_json` wrote."""
+        return cls(state)
+
+    def __float__(self) -> float:
+        return math.fsum(self._parts) if all(map(math.isfinite, self._parts)) else sum(self._parts)
+
+
 @dataclass
 class Mean:
     """A mean over cases and its standard error, streamed: cases are independent, the components of one case are not."""
 
     count: int = 0
-    total: float = 0.0
-    squares: float = 0.0
+    total: Sum = field(default_factory=Sum)
+    squares: Sum = field(default_factory=Sum)
 
-    def add(self, values: Array, counts: Array) -> None:
+    def add(self, sums: Array, counts: Array) -> None:
         """Count the mean of each case.
 
         Args:
-            values: (cases, components), 0 where a component does not count.
-            counts: How many components of each case do.
+            sums: (cases,), over the components that count.
+            counts: (cases,), how many do.
         """
-        of_case = (values.sum(axis=1) / counts)[counts > 0]
+        of_case = (sums / counts)[counts > 0]
         self.count += of_case.size
-        self.total += float(of_case.sum())
-        self.squares += float(np.vdot(of_case, of_case))
+        self.total.add(float(of_case.sum()))
+        self.squares.add(float(np.vdot(of_case, of_case)))
+
+    def merge(self, other: Mean) -> None:
+        """Count what another one counted."""
+        self.count += other.count
+        self.total.merge(other.total)
+        self.squares.merge(other.squares)
+
+    def to_json(self) -> list[Any]:
+        """Return its count and its sums."""
+        return [self.count, self.total.to_json(), self.squares.to_json()]
+
+    @classmethod
+    def from_json(cls, state: list[Any]) -> Self:
+        """Return what `to_json` wrote."""
+        count, total, squares = state
+        return cls(count, Sum(total), Sum(squares))
 
     @property
     def mean(self) -> float:
         """The mean; NaN without a case."""
-        return self.total / self.count if self.count else float("nan")
+        return float(self.total) / self.count if self.count else float("nan")
 
     @property
     def standard_error(self) -> float:
         """The standard deviation of the mean; NaN below two cases."""
         if self.count < 2:
             return float("nan")
-        variance = (self.squares - self.total**2 / self.count) / (self.count - 1)
+        variance = (float(self.squares) - float(self.total) ** 2 / self.count) / (self.count - 1)
         return float(np.sqrt(max(variance, 0.0) / self.count))
+
+    @property
+    def root(self) -> tuple[float, float]:
+        """The square root of the mean, and its standard error to first order: of squares, their root mean square."""
+        root = math.sqrt(self.mean) if self.mean > 0 else self.mean
+        return root, self.standard_error / (2.0 * root) if root > 0 else self.standard_error
 
 
 class Yardstick:
@@ -191,9 +269,11 @@ class Tally:
     margin_max: float = -1.0
     error_max: float = 0.0
     sharp: int = 0
-    error_squares: float = 0.0
+    error_squares: Sum = field(default_factory=Sum)
     mean_error: Mean = field(default_factory=Mean)
     mean_margin: Mean = field(default_factory=Mean)
+    square_error: Mean = field(default_factory=Mean)
+    square_margin: Mean = field(default_factory=Mean)
     worst_case: str = ""
     digest: int = 0
     compile_s: float = 0.0
@@ -262,9 +342,13 @@ class Tally:
         with np.errstate(all="ignore"):
             signed = deviation * yardstick.per_truth
             self.sharp += int(yardstick.sharp.sum())
-            self.error_squares += float(np.vdot(signed, signed))
-            self.mean_error.add(signed, yardstick.sharp)
-            self.mean_margin.add(deviation * yardstick.per_signed_bound, yardstick.sharp)
+            self.error_squares.add(float(np.vdot(signed, signed)))
+            for values, mean, square in (
+                (signed, self.mean_error, self.square_error),
+                (deviation * yardstick.per_signed_bound, self.mean_margin, self.square_margin),
+            ):
+                mean.add(values.sum(axis=1), yardstick.sharp)
+                square.add(np.einsum("ij,ij->i", values, values), yardstick.sharp)
             self.bounds.counts += yardstick.bounds.counts
             error = np.abs(deviation)
             margin = error * yardstick.per_bound
@@ -276,11 +360,45 @@ class Tally:
             self.informative += yardstick.informative
             self.error_max = max(self.error_max, _nan_as_infinity(in_u.max()))
             worst = _nan_as_infinity(margin.max())
-        if worst > self.margin_max:
-            self.margin_max = worst
+        if worst >= self.margin_max:
             row = int(np.argmax(np.where(np.isnan(margin), np.inf, margin)) // margin.shape[1])
             counted = np.arange(yardstick.rows) if yardstick.decided is None else np.flatnonzero(yardstick.decided)
-            self.worst_case = ids[int(counted[row])]
+            self._worst(worst, ids[int(counted[row])])
+
+    def _worst(self, margin: float, case_id: str) -> None:
+        """Keep the worst case; of equals the first by name, so that the order of batches does not matter."""
+        if margin > self.margin_max or case_id < self.worst_case:
+            self.worst_case = case_id
+        self.margin_max = margin
+
+    def merge(self, other: Self) -> None:
+        """Count what another one counted, of other cases of the same row."""
+        for name in _ADDED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in self._merged():
+            getattr(self, name).merge(getattr(other, name))
+        self.error_max = max(self.error_max, other.error_max)
+        self.digest = (self.digest + other.digest) % 2**64
+        if other.margin_max >= self.margin_max:
+            self._worst(other.margin_max, other.worst_case)
+        self.note = min(filter(None, (self.note, other.note)), key=_batch_of, default="")
+
+    @classmethod
+    def _merged(cls) -> list[str]:
+        """Return the names of the fields that merge themselves."""
+        return [f.name for f in fields(cls) if f.default_factory in (Histogram, Mean, Sum)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that was counted."""
+        of_parts = {name: getattr(self, name).to_json() for name in self._merged()}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | of_parts
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Self:
+        """Return what `to_json` wrote."""
+        kinds: dict[str, Any] = {f.name: f.default_factory for f in fields(cls)}
+        key: Any = RowKey(*state["key"])
+        return cls(**state | {name: kinds[name].from_json(state[name]) for name in cls._merged()} | {"key": key})
 
     @property
     def verdict(self) -> Verdict:
@@ -316,7 +434,10 @@ class Tally:
             "margin_mean_se": self.mean_margin.standard_error,
             "error_u_mean": self.mean_error.mean,
             "error_u_mean_se": self.mean_error.standard_error,
-            "error_u_rms": (self.error_squares / self.sharp) ** 0.5 if self.sharp else float("nan"),
+            "margin_rms": self.square_margin.root[0],
+            "margin_rms_se": self.square_margin.root[1],
+            "error_u_rms": (float(self.error_squares) / self.sharp) ** 0.5 if self.sharp else float("nan"),
+            "error_u_rms_se": self.square_error.root[1],
             "bound_u_p50": self.bounds.quantile(0.5),
             "worst_case": self.worst_case,
             "digest": f"{self.digest:016x}",
@@ -324,6 +445,19 @@ class Tally:
             "run_s": round(self.run_s, 6),
             "note": self.note,
         }
+
+
+#: What a tally adds up.
+_ADDED = (
+    *("cases", "components", "accepted", "rejected", "undecided", "counted", "informative", "measured", "sharp"),
+    *("compile_s", "run_s"),
+)
+
+
+def _batch_of(note: str) -> int:
+    """Return the number of the batch that a note speaks of; notes without one come first."""
+    parts = note.split(":")
+    return int(parts[3]) if len(parts) > 4 and parts[3].isdigit() else -1
 
 
 @dataclass
@@ -366,6 +500,11 @@ class Pair:
     informative: int = 0
     margin_max: float = 0.0
 
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What the row is about."""
+        return self.engine_a, self.engine_b, self.ensemble, self.depth, self.width
+
     def add(self, a: Array, b: Array, per_two_bounds: Array, informative: int) -> None:
         """Count the components of two answers.
 
@@ -383,6 +522,16 @@ class Pair:
         self.identical += int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
         self.disagreeing += margin.size - int(np.count_nonzero(within))
         self.margin_max = max(self.margin_max, _nan_as_infinity(margin.max(initial=0.0)))
+
+    def merge(self, other: Pair) -> None:
+        """Count what another one counted, of other cases of the same row."""
+        for name in ("components", "identical", "disagreeing", "informative"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.margin_max = max(self.margin_max, other.margin_max)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that was counted."""
+        return dict(vars(self))
 
     def row(self) -> dict[str, Any]:
         """Return the row, in the columns of `agreement.csv`."""

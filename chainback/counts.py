@@ -1,0 +1,191 @@
+"""All that a run counts: made batch by batch, merged with what other shards counted, and turned into a report.
+
+Every count is a sum, a maximum or a histogram, so that neither the order of the batches nor their distribution over
+machines shows in the result: shards that were merged give what one run would have given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chainback.errors import UsageError
+from chainback.report import COUNTS_FILE, IDENTITY, Report, read_environment
+from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
+
+__all__ = ["Counts", "merge", "part_of"]
+
+_EXECUTIONS = ("batched", "single", "eager")
+#: Facts that must be the same in all shards of a run.
+_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", *IDENTITY)
+
+
+@dataclass
+class Counts:
+    """What was counted.
+
+    Attributes:
+        tallies: By row of `tolerance.csv`.
+        steps: By judged step and row of `steps.csv`.
+        pairs: By row of `agreement.csv`.
+        activations: Rows of `activations.csv`, by their place in the run.
+        rejections: The first of each row that rejected, with the place in the run at which it did.
+    """
+
+    tallies: dict[RowKey, Tally] = field(default_factory=dict)
+    steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
+    pairs: dict[tuple[str, str, str, int, int], Pair] = field(default_factory=dict)
+    activations: dict[int, dict[str, Any]] = field(default_factory=dict)
+    rejections: list[tuple[int, Rejection]] = field(default_factory=list)
+
+    def merge(self, other: Counts) -> None:
+        """Count what another one counted, of other cases of the same run."""
+        for mine, others in ((self.tallies, other.tallies), (self.steps, other.steps), (self.pairs, other.pairs)):
+            for key, counted in others.items():
+                if key in mine:
+                    mine[key].merge(counted)  # type: ignore[index]
+                else:
+                    mine[key] = counted  # type: ignore[index]
+        self.activations |= other.activations
+        self.rejections += other.rejections
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            "tallies": [tally.to_json() for tally in self.tallies.values()],
+            "steps": [tally.to_json() for tally in self.steps.values()],
+            "pairs": [pair.to_json() for pair in self.pairs.values()],
+            "activations": list(self.activations.items()),
+            "rejections": [[place, asdict(rejection)] for place, rejection in self.rejections],
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Counts:
+        """Return what `to_json` wrote."""
+        tallies = [Tally.from_json(item) for item in state["tallies"]]
+        steps = [StepTally.from_json(item) for item in state["steps"]]
+        pairs = [Pair(**item) for item in state["pairs"]]
+        return cls(
+            {tally.key: tally for tally in tallies},
+            {(tally.judged, tally.key): tally for tally in steps},
+            {pair.key: pair for pair in pairs},
+            {int(place): row for place, row in state["activations"]},
+            [(place, Rejection(**item)) for place, item in state["rejections"]],
+        )
+
+    def report(self, environment: dict[str, Any]) -> Report:
+        """Return the report.
+
+        Args:
+            environment: What produced it; every row repeats the columns of `IDENTITY`, and rows follow its `engines`.
+        """
+        identity = {name: environment[name] for name in IDENTITY}
+        order = {name: place for place, name in enumerate(environment["engines"])}
+
+        def place(key: RowKey) -> tuple[Any, ...]:
+            return order[key.engine], _EXECUTIONS.index(key.execution), key.ensemble, key.width, key.depth
+
+        def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+            found = [identity | row for row in rows]
+            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*identity, "verdict"])
+
+        pairs = sorted(self.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
+        steps = sorted(self.steps.values(), key=lambda t: (t.judged, *place(t.key)))
+        return Report(
+            tolerance=frame(t.row() for t in sorted(self.tallies.values(), key=lambda t: place(t.key))),
+            agreement=frame(pair.row() for pair in pairs),
+            activations=frame(row for _, row in sorted(self.activations.items())),
+            environment=environment,
+            rejections=tuple(rejection for _, rejection in sorted(self.rejections, key=lambda item: item[0])),
+            steps=frame(step.row() for step in steps),
+            counts=self.to_json() if "shard" in environment else None,
+        )
+
+
+def part_of(name: str | None) -> tuple[int, int]:
+    """Return (K, M) of a shard named K/M; (1, 1), the whole, of None.
+
+    Raises:
+        UsageError: It is no such name.
+    """
+    first, slash, last = ("1/1" if name is None else name).partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"`shard` must be K/M, the K-th of M parts, such as 1/4, got {name!r:.40}")
+    return int(first), int(last)
+
+
+def merge(folders: Sequence[str | os.PathLike[str]], *, output: str | os.PathLike[str] | None = None) -> Report:
+    """Join the reports of a run's shards into what one run would have written.
+
+    Args:
+        folders: One for each shard: each written by `verify` with `shard`, all of them with the same arguments.
+        output: Folder to write the report to.
+
+    Returns:
+        The report; incomplete where a shard is missing.
+
+    Raises:
+        UsageError: A folder holds no shard, or one of another run, or the same twice.
+    """
+    if not folders:
+        raise UsageError("nothing to merge: name the folders of the shards")
+    counts, facts, seen = Counts(), {}, {}
+    for folder in folders:
+        its_facts = read_environment(folder)
+        part = its_facts.get("shard")
+        if part is None:
+            raise UsageError(f"{folder} holds no shard of a run: write it with --shard K/M")
+        k, m = part_of(part)
+        if facts and (m, _identity(its_facts)) != (seen["of"], _identity(facts)):
+            different = [n for n in _SAME if its_facts.get(n) != facts.get(n)] or ["number of shards"]
+            raise UsageError(f"{folder} is a shard of another run: it has another {', '.join(different)}")
+        if k in seen:
+            raise UsageError(f"{folder} is shard {part}, and so is {seen[k]}: name each once")
+        seen |= {k: folder, "of": m}
+        counts.merge(_read_counts(folder))
+        facts = _joined(facts, its_facts)
+    missing = [k for k in range(1, seen["of"] + 1) if k not in seen]
+    facts = {name: fact for name, fact in facts.items() if name != "shard"} | {"shards": seen["of"] - len(missing)}
+    if missing:
+        without = ", ".join(f"{k}/{seen['of']}" for k in missing)
+        facts |= {"complete": False, "stopped": "; ".join(filter(None, (facts.get("stopped"), f"without {without}")))}
+    report = counts.report(facts)
+    if output is not None:
+        report.write(output)
+    return report
+
+
+def _identity(facts: dict[str, Any]) -> list[Any]:
+    return [facts.get(name) for name in _SAME]
+
+
+def _read_counts(folder: str | os.PathLike[str]) -> Counts:
+    path = Path(folder) / COUNTS_FILE
+    try:
+        return Counts.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise UsageError(f"cannot read {path}: it is damaged: run the shard again") from None
+
+
+def _joined(facts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Join what two shards say of how they went; of the rest the first is kept."""
+    if not facts:
+        return more
+    joined = facts | {
+        "complete": facts["complete"] and more["complete"],
+        "elapsed_s": round(facts["elapsed_s"] + more["elapsed_s"], 3),
+    }
+    for name in ("worker_deaths", "unexplained"):
+        if name in facts or name in more:
+            joined[name] = [*facts.get(name, []), *more.get(name, [])]
+    if stops := [part["stopped"] for part in (facts, more) if "stopped" in part]:
+        joined["stopped"] = "; ".join(stops)
+    return joined
