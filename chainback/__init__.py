@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chainback.activations import Activation, register
     from chainback.campaign import verify
     from chainback.case import Case, Chain
+    from chainback.comparison import Comparison, compare
     from chainback.counts import merge
     from chainback.engines import ENGINES, gradient
     from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
@@ -34,6 +35,7 @@ _HOMES = {
     "Case": "case",
     "Chain": "case",
     "ChainbackError": "errors",
+    "Comparison": "comparison",
     "ENGINES": "engines",
     "ENSEMBLES": "ensembles",
     "EngineError": "errors",
@@ -44,6 +46,7 @@ _HOMES = {
     "UsageError": "errors",
     "Verdict": "judgement",
     "audit": "faults",
+    "compare": "comparison",
     "draw": "ensembles",
     "extended_jacobian": "engines.triangular",
     "gradient": "engines",
@@ -67,6 +70,7 @@ __all__ = [
     "Case",
     "Chain",
     "ChainbackError",
+    "Comparison",
     "EngineError",
     "ExtendedJacobian",
     "Judgement",
@@ -74,6 +78,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "audit",
+    "compare",
     "draw",
     "extended_jacobian",
     "gradient",

@@ -206,6 +206,45 @@ def merge(folders: tuple[Path, ...], output: Path, junit: Path | None) -> int:
     return report.exit_code
 
 
+_MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
+
+
+@cli.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--false-alarm",
+    type=float,
+    default=1e-6,
+    show_default=True,
+    metavar="PROBABILITY",
+    help="That chance alone makes any row look drifted.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("comparison.csv"),
+    show_default=True,
+    help="File for the rows.",
+)
+@_MARKDOWN
+def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bool) -> int:
+    """Say what changed from the report OLD to the report NEW: folders, or their tolerance.csv.
+
+    Exit codes: 0 nothing is worse, 1 something is, 2 they cannot be compared, 3 the new run was not finished.
+    """
+    found = chainback.compare(old, new, false_alarm=false_alarm, output=output)
+    _show(found, markdown)
+    return found.exit_code
+
+
+def _show(found: Any, markdown: bool) -> None:
+    if markdown:
+        click.echo(found.markdown())
+    else:
+        found.print(Console())
+
+
 @cli.command()
 @click.argument("case_id")
 @_with_engines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import xml.etree.ElementTree as ElementTree
@@ -17,7 +18,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainback.errors import UsageError
+from chainback.errors import UsageError, sentence
 from chainback.judgement import Verdict, exit_code, overall
 from chainback.tally import SHARP_FLOOR, Rejection
 
@@ -28,8 +29,10 @@ __all__ = [
     "SCHEMA",
     "Report",
     "engine_verdict",
+    "markdown_table",
     "read_csv",
     "read_environment",
+    "records",
     "writable_folder",
     "write_csv",
 ]
@@ -82,9 +85,9 @@ class Report:
         worker died, nobody knows of what, is not accepted.
         """
         for frame, _ in self._others():
-            if any(row["verdict"] == str(Verdict.REJECTED) for row in _records(frame)):
+            if any(row["verdict"] == str(Verdict.REJECTED) for row in records(frame)):
                 return Verdict.REJECTED
-        by_engine = _by(_records(self.tolerance), "engine")
+        by_engine = _by(records(self.tolerance), "engine")
         engines = overall(engine_verdict(rows, self.sharp_floor) for rows in by_engine.values())
         whole = self.complete and "unexplained" not in self.environment
         return engines if whole or engines is Verdict.REJECTED else Verdict.UNDECIDED
@@ -143,12 +146,12 @@ class Report:
                 counts[{"failure": "failures", "error": "errors"}.get(word, word)] += 1
 
         words = {str(Verdict.ACCEPTED): "", str(Verdict.REJECTED): "failure"}
-        for row in _records(self.tolerance):
+        for row in records(self.tolerance):
             name = f"{row['ensemble']} {row['depth']}x{row['width']} {row['execution']}"
             word = words.get(row["verdict"], "skipped")
             add(f"chainback.{row['engine']}", name, row["run_s"], word, row["note"] or row["verdict"])
         for frame, what in self._others():
-            for row in _records(frame):
+            for row in records(frame):
                 add(
                     f"chainback.{what}",
                     ", ".join(_spoken(row)),
@@ -193,12 +196,12 @@ class Report:
         )
         for column in ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict"):
             table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
-        for engine, rows in _by(_records(self.tolerance), "engine").items():
+        for engine, rows in _by(records(self.tolerance), "engine").items():
             table.add_row(*_engine_cells(engine, rows, self.sharp_floor))
         return table
 
     def _remarks(self) -> Iterable[Text]:
-        rows = _records(self.tolerance)
+        rows = records(self.tolerance)
         declined = [row for row in rows if row["verdict"] == str(Verdict.NOT_RUN)]
         if undecided := sum(row["undecided"] for row in rows):
             why = "some order of evaluation overflows there, or underflow outweighs the gradient"
@@ -214,17 +217,17 @@ class Report:
                 shapes = ", ".join(dict.fromkeys(f"{row['depth']}x{row['width']}" for row in where))
                 yield Text(f"{engine} was not run at {shapes}: {note}.")
         for frame, what in self._others():
-            judged = _by(_records(frame), "verdict")
+            judged = _by(records(frame), "verdict")
             if judged:
                 right, wrong = (len(judged.get(str(v), [])) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
-                sharp = f"; {share:.1%} sharp" if (share := _sharp(_records(frame))) == share else ""
+                sharp = f"; {share:.1%} sharp" if (share := _sharp(records(frame))) == share else ""
                 yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{sharp}.")
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
         yield from self._verdict()
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
-        steps = _by(_records(self.steps), "judged")
+        steps = _by(records(self.steps), "judged")
         return (
             (pd.DataFrame(steps.get("linearisation", [])), "linearisations"),
             (pd.DataFrame(steps.get("substitution", [])), "substitutions on the computed system"),
@@ -238,7 +241,7 @@ class Report:
         if len(self.rejections) > _SHOWN:
             yield Text(f"and in {len(self.rejections) - _SHOWN} batches more: see the notes in tolerance.csv.")
         for frame, what in self._others():
-            wrong = [row for row in _records(frame) if row["verdict"] == str(Verdict.REJECTED)]
+            wrong = [row for row in records(frame) if row["verdict"] == str(Verdict.REJECTED)]
             for row in wrong[:_SHOWN]:
                 yield Text.assemble(("REJECTED ", "bold red"), f"{what}: {', '.join(_spoken(row))}")
             if len(wrong) > _SHOWN:
@@ -295,7 +298,8 @@ def _sharp(rows: Sequence[dict[str, Any]]) -> float:
     )
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table."""
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -323,6 +327,12 @@ def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -
 
 def _number(value: Any) -> str:
     return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= value < 1e5 else f"{value:,.0f}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; the first column holds words, the others figures."""
+    rule = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -368,10 +378,14 @@ def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
         UsageError: The file is missing, damaged, or of another schema.
     """
     try:
-        text = pd.read_csv(path, dtype=str, keep_default_na=False)
+        whole = Path(path).read_text(encoding="utf-8")
+        text = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
+        if not whole.endswith("\n") or text.isna().to_numpy().any():
+            raise ValueError("it is cut off: write the report again")
         frame = pd.DataFrame({name: text[name] if name in _TEXT else _numeric(text[name]) for name in text.columns})
     except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise UsageError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+        reason = error.strerror if isinstance(error, OSError) else sentence(error)
+        raise UsageError(f"cannot read {path}: {reason}") from None
     if "schema" not in frame or not set(frame["schema"]) <= {SCHEMA}:
         raise UsageError(f"{path} is no report of schema {SCHEMA}: write it with this version of chainback")
     return frame
