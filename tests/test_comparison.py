@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chainback import Report, UsageError, compare, verify
+from chainback import Case, Chain, Report, UsageError, compare, judge, verify
 from chainback.comparison import Comparison, _sampled_moves, read
 from chainback.engines import ENGINES
 from chainback.tally import Mean
@@ -27,10 +27,13 @@ def biased(*arguments: Any) -> Any:
     return tuple(np.nextafter(part, np.where(part < 0, f32(-np.inf), f32(np.inf))) for part in right(*arguments))
 
 
-def noisy(*arguments: Any) -> Any:
-    """Every component a few last places off, up or down: the mean stays, the mean square grows."""
-    signs = [np.where(np.arange(part.size) % 2, f32(1), f32(-1)).reshape(part.shape) for part in right(*arguments)]
-    return tuple(part * (1 + f32(2**-22) * sign) for part, sign in zip(right(*arguments), signs, strict=True))
+def noisy(weights: Any, biases: Any, activations: Any, inputs: Any, targets: Any) -> Any:
+    """Every other component off by a third of its bound upwards, the next as far downwards: no bias."""
+    parts = right(weights, biases, activations, inputs, targets)
+    bounds = judge(Case(Chain(weights, biases, activations), inputs, targets), parts).envelope.bound
+    signs = np.where(np.arange(bounds.size).reshape(bounds.shape) % 2, 1, -1)
+    moves = np.split(signs * bounds / 3, [weights[0].size], axis=1)
+    return tuple((p + m.reshape(p.shape)).astype(f32) for p, m in zip(parts, moves, strict=True))
 
 
 @cache
