@@ -22,15 +22,15 @@ import jax
 import numpy as np
 
 from chainback.bounds import Envelope, envelope
-from chainback.case import Case
+from chainback.case import Case, Chain
 from chainback.counts import Counts, part_of
 from chainback.engines import ENGINES, Engine
 from chainback.engines.engine import Compiled
-from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
+from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, draw, ensemble, rebuild
 from chainback.environment import environment
 from chainback.errors import EngineError, UsageError, sentence
 from chainback.judgement import Judgement, Steps, judge, judge_steps
-from chainback.plan import Batch, plan, sample_shape
+from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, plan, sample_shape
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
 from chainback.rounding import ARITHMETICS, Arithmetic
 from chainback.supervision import Step, Watch, serve
@@ -208,6 +208,7 @@ class _Run:
         arithmetic: Its rounding model.
         watch: Whoever supervises.
         places: Where in the whole run the batches and tasks of this part of it stand.
+        case: The one case to judge, first in its batch; None for all.
         done: How many of them are done.
         counts: What was counted.
         programs: What was compiled, or is being compiled.
@@ -219,6 +220,7 @@ class _Run:
     arithmetic: Arithmetic
     watch: Watch
     places: Sequence[int] = ()
+    case: CaseId | None = None
     done: int = 0
     counts: Counts = field(default_factory=Counts)
     programs: dict[tuple[str, int, int, int], Future[tuple[Protocol, float]]] = field(default_factory=dict)
@@ -252,6 +254,9 @@ class _Run:
         case = draw(
             batch.ensemble, seed=self.seed, depth=batch.depth, width=batch.width, batch=batch.number, rows=batch.rows
         )
+        return self.drawn(batch, case if self.case is None else _turned(case, self.case.row))
+
+    def drawn(self, batch: Batch, case: Case) -> _Drawn:
         bounds = envelope(case, self.arithmetic)
         return _Drawn(batch, case, bounds, Yardstick(bounds, batch.judged))
 
@@ -356,9 +361,10 @@ class _Run:
             pair = self.counts.pairs.setdefault(key, Pair(*key))
             pair.add(answers[a], answers[b], per_two_bounds, drawn.yardstick.informative_pairs)
 
-    def verify_sample(self, name: str, depth: int, width: int, execution: str) -> None:
-        """Run our own engines on one case of a family, without batch: jitted ("single"), or op by op ("eager")."""
-        drawn = self.draw(Batch(name, depth, width, 0, 1, 1))
+    def verify_sample(self, batch: Batch, execution: str) -> None:
+        """Run our own engines on the one case of a batch, without batch axis: jitted ("single"), or op by op ("eager")."""
+        drawn = self.draw(batch) if self.case is None else self.drawn(batch, rebuild(self.case).as_batch())
+        name, depth, width = batch.ensemble, batch.depth, batch.width
         for label, engine in self.engines.items():
             if not isinstance(engine, Engine):
                 continue
@@ -384,6 +390,17 @@ class _Run:
         except Exception as error:  # the function under test may raise anything
             row = measurement.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
         self.counts.activations[self.places[self.done]] = row
+
+
+def _turned(case: Case, row: int) -> Case:
+    """Return a batch turned so that a row comes first."""
+    chain, turned = case.chain, partial(np.roll, shift=-row, axis=0)
+    return Case(
+        Chain(turned(chain.weights), turned(chain.biases), chain.activations),
+        turned(case.inputs),
+        turned(case.targets),
+        (*case.ids[row:], *case.ids[:row]),
+    )
 
 
 def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, str]]:
@@ -432,6 +449,7 @@ def verify(
     samples: bool = True,
     sharp_floor: float = SHARP_FLOOR,
     shard: str | None = None,
+    case: str | None = None,
     output: str | os.PathLike[str] | None = None,
     junit: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -452,6 +470,7 @@ def verify(
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
         sharp_floor: An engine of which a smaller share of the components is judged sharply (bound <= 10⁻³ of the truth) is
             undecided, not accepted.
+        case: The id of the one case to run, in its batch and alone, instead of those that the arguments above decide.
         shard: "K/M": run the K-th of M disjoint parts of the same cases; `merge` joins their reports.
         output: Folder to write the report to; found to be writable before the run starts.
         junit: File to write a JUnit report to, likewise.
@@ -468,7 +487,9 @@ def verify(
         writable_folder(output, REPORT_FILES)
     if junit is not None:
         writable_folder(Path(junit).parent, (Path(junit).name,))
-    asked = _Asked(engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor, shard)
+    asked = _Asked(
+        engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor, shard, case
+    )
     watch = Watch()
     with watch.interruption:
         report = _campaign(asked, watch, progress or (lambda done, total, what: None), clock)
@@ -507,6 +528,7 @@ class _Asked:
     samples: bool = True
     sharp_floor: float = SHARP_FLOOR
     shard: str | None = None
+    case: str | None = None
 
 
 def _campaign(
@@ -522,13 +544,11 @@ def _campaign(
     chosen = engines_named(asked.engines, watch)
     if not chosen:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
-    wanted = asked.ensembles
-    names = list(ENSEMBLES) if wanted == "all" else [wanted] if isinstance(wanted, str) else list(wanted)
-    families = [ensemble(name) for name in dict.fromkeys(names)]
-    batches = plan(families, cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
+    asked, families, batches, samples = _planned(asked)
     device = device_of(asked.platform)
     run = _Run(chosen, asked.seed, device, arithmetic_of(device), watch)
-    tasks = _afterwards(run, families, asked)
+    run.case = None if asked.case is None else CaseId.parse(asked.case)
+    tasks = _afterwards(run, samples, asked)
     k, m = part_of(asked.shard)
     run.places = range(k - 1, len(batches) + len(tasks), m)
     mine, then = batches[k - 1 :: m], [tasks[place - len(batches)] for place in run.places if place >= len(batches)]
@@ -548,6 +568,27 @@ def _campaign(
     except KeyboardInterrupt:
         stopped = f"interrupted after {sum(t.cases for t in run.counts.tallies.values())} answers"
     return _report(run, asked, families, batches, begun, time.perf_counter() - start, stopped)
+
+
+def _planned(asked: _Asked) -> tuple[_Asked, list[Ensemble], list[Batch], list[tuple[Batch, str]]]:
+    """Return what is asked for, its families, their batches, and the cases to run one by one, with how to run them."""
+    if asked.case is not None:
+        one = CaseId.parse(asked.case)
+        rebuild(one)
+        batch = Batch(one.ensemble, one.depth, one.width, one.batch, max(one.rows or 1, one.row + 1), 1)
+        alone = [(replace(batch, rows=1), execution) for execution in ("single", "eager")]
+        asked = replace(asked, cases=1, seed=one.seed, ensembles=[one.ensemble], activations=False)
+        return asked, [ensemble(one.ensemble)], [batch], alone if one.depth <= MOST_LAYERS_ONE_BY_ONE else []
+    wanted = asked.ensembles
+    names = list(ENSEMBLES) if wanted == "all" else [wanted] if isinstance(wanted, str) else list(wanted)
+    families = [ensemble(name) for name in dict.fromkeys(names)]
+    batches = plan(families, cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
+    alone = []
+    for family, execution in _sampled(families, asked.seed) if asked.samples else ():
+        shape = sample_shape(family, asked.seed, asked.depths, asked.widths)
+        if shape is not None:
+            alone.append((Batch(family.name, *shape, 0, 1, 1), execution))
+    return asked, families, batches, alone
 
 
 def _run_batches(run: _Run, batches: Sequence[Batch], tell: Progress) -> None:
@@ -578,16 +619,13 @@ def _run_batches(run: _Run, batches: Sequence[Batch], tell: Progress) -> None:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _afterwards(run: _Run, families: Sequence[Ensemble], asked: _Asked) -> list[tuple[str, Callable[[], None]]]:
+def _afterwards(run: _Run, samples: Sequence[tuple[Batch, str]], asked: _Asked) -> list[tuple[str, Callable[[], None]]]:
     """Return what follows the batches where engines of ours are among the chosen: cases one by one, activations alone."""
     tasks: list[tuple[str, Callable[[], None]]] = []
     if not any(isinstance(engine, Engine) for engine in run.engines.values()):
         return tasks
-    if asked.samples:
-        for family, execution in _sampled(families, asked.seed):
-            shape = sample_shape(family, asked.seed, asked.depths, asked.widths)
-            if shape is not None:
-                tasks.append((f"one by one: {family.name}", partial(run.verify_sample, family.name, *shape, execution)))
+    for batch, execution in samples:
+        tasks.append((f"one by one: {batch.ensemble}", partial(run.verify_sample, batch, execution)))
     if asked.activations:
         for measurement in measurements(run.arithmetic, run.device):
             tasks.append(("activations", partial(run.sweep_activation, measurement)))

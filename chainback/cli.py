@@ -140,6 +140,7 @@ def cli() -> None:
 @click.option(
     "--memory-limit", type=float, metavar="GB", help="That the run may hold.  [default: four fifths of the machine's]"
 )
+@click.option("--case", metavar="CASE_ID", help="Run this one case, in its batch and alone, instead of many.")
 @click.option("--shard", metavar="K/M", help="Run the K-th of M parts of the same cases; `merge` joins their reports.")
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 def verify(
@@ -156,6 +157,7 @@ def verify(
     sharp_floor: float | None,
     time_limit: float,
     memory_limit: float | None,
+    case: str | None,
     shard: str | None,
     quiet: bool,
 ) -> int:
@@ -172,6 +174,7 @@ def verify(
             depths=depths,
             widths=widths,
             platform=platform,
+            case=case,
             shard=shard,
             output=output,
             junit=junit,
