@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from chainback.engines import ENGINES, gradient
     from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
     from chainback.ensembles import ENSEMBLES, draw, rebuild
-    from chainback.errors import ChainbackError, EngineError, UsageError
+    from chainback.errors import BuildError, ChainbackError, EngineError, UsageError
     from chainback.faults import FAULTS, audit
     from chainback.judgement import Judgement, Verdict, judge
     from chainback.peers import side_by_side
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from chainback.report import Report
     from chainback.reproduction import replay
     from chainback.supervision import supervise
+    from chainback.versions import bisect, upgrade
 
 _HOMES = {
     "Activation": "activations",
+    "BuildError": "errors",
     "Case": "case",
     "Chain": "case",
     "ChainbackError": "errors",
@@ -46,6 +48,7 @@ _HOMES = {
     "UsageError": "errors",
     "Verdict": "judgement",
     "audit": "faults",
+    "bisect": "versions",
     "compare": "comparison",
     "draw": "ensembles",
     "extended_jacobian": "engines.triangular",
@@ -58,6 +61,7 @@ _HOMES = {
     "supervise": "supervision",
     "replay": "reproduction",
     "states": "programs",
+    "upgrade": "versions",
     "strategies": "strategies",
     "verify": "campaign",
 }
@@ -67,6 +71,7 @@ __all__ = [
     "ENSEMBLES",
     "FAULTS",
     "Activation",
+    "BuildError",
     "Case",
     "Chain",
     "ChainbackError",
@@ -78,6 +83,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "audit",
+    "bisect",
     "compare",
     "draw",
     "extended_jacobian",
@@ -91,6 +97,7 @@ __all__ = [
     "states",
     "strategies",
     "supervise",
+    "upgrade",
     "verify",
 ]
 

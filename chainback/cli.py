@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import chainback
-from chainback.errors import ChainbackError, UsageError
+from chainback.errors import BuildError, ChainbackError
 from chainback.supervision import supervise
+from chainback.versions import Job
 
 __all__ = ["main"]
 
@@ -107,7 +108,8 @@ def _engines(engines: Any, own: tuple[str, ...]) -> Any:
 def cli() -> None:
     """Are the gradients that this JAX, on this device, computes right?
 
-    Exit codes: 0 accepted, 1 rejected, 2 bad usage, 3 nothing could be decided, 4 a planted fault escaped.
+    Exit codes: 0 accepted, 1 rejected, 2 bad usage, 3 nothing could be decided, 4 a planted fault escaped, 5 an environment
+    could not be built.
     """
 
 
@@ -241,6 +243,73 @@ def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bo
     return found.exit_code
 
 
+_JOB = [
+    click.option(
+        "--cases", type=_Whole(), default=20_000, show_default=True, help="Chains in all, the same everywhere."
+    ),
+    click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains."),
+    click.option("--ensembles", default="all", show_default=True, help="Families of chains: names or all."),
+    click.option("--engines", default="all", show_default=True, help="Built-in engines: names, all or none."),
+    click.option("--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own."),
+    click.option("--functions/--no-functions", default=True, help="Sweep every elementary function.  [default: yes]"),
+    click.option("--platform", default="", help="Where to run: cpu, gpu, …  [default: JAX's own choice]"),
+    click.option("--xla-flags", default="", help="For XLA_FLAGS, everywhere."),
+    click.option("--pre", is_flag=True, help="Release candidates and nightly builds count, where the index has them."),
+    click.option(
+        "--cache", type=click.Path(path_type=Path), help="For environments and results.  [default: the user's cache]"
+    ),
+]
+
+
+def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_JOB):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.option("--from", "old", default="installed", show_default=True, metavar="VERSION", help="The JAX to come from.")
+@click.option("--to", "new", multiple=True, metavar="VERSION", help="To go to; repeatable.  [default: newest]")
+@_with_job
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the reports and comparisons.")
+@_MARKDOWN
+def upgrade(
+    old: str, new: tuple[str, ...], pre: bool, cache: Path | None, output: Path | None, markdown: bool, **job: Any
+) -> int:
+    """Run the same cases under two or more versions of JAX, each in an environment of its own, and compare.
+
+    Exit codes: 0 nothing is worse, 1 something is, 5 an environment could not be built.
+    """
+    found = chainback.upgrade(old, new or ("newest",), job=Job(**job), pre=pre, cache=cache, output=output, tell=_say)
+    _show(found, markdown)
+    return found.exit_code
+
+
+@cli.command()
+@click.option("--good", required=True, metavar="VERSION", help="A JAX that is as it should be.")
+@click.option("--bad", required=True, metavar="VERSION", help="One that is not.")
+@click.option(
+    "--metric",
+    type=click.Choice(["verdict", "drift", "digest"]),
+    help="What changed.  [default: the first of these that differs]",
+)
+@click.option("--case", default="", metavar="CASE_ID", help="Run this one case only.")
+@click.option("--rows", default="", metavar="TEXT", help="Look only at rows in whose name this occurs, such as gelu.")
+@_with_job
+def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache: Path | None, **job: Any) -> int:
+    """Find the release of JAX in which a verdict, a drift or the bits of a result first changed.
+
+    Exit codes: 0 it was found, 3 there is nothing to find, 5 an environment could not be built.
+    """
+    found = chainback.bisect(good, bad, metric=metric, rows=rows, job=Job(**job), pre=pre, cache=cache, tell=_say)
+    found.print(Console())
+    return found.exit_code
+
+
+def _say(what: str) -> None:
+    click.echo(f"{what} …", err=True)
+
+
 def _show(found: Any, markdown: bool) -> None:
     if markdown:
         click.echo(found.markdown())
@@ -320,7 +389,10 @@ def main() -> None:
     except click.ClickException as error:
         _complain(error.format_message())
         code = 2
-    except (UsageError, ChainbackError) as error:
+    except BuildError as error:
+        _complain(str(error))
+        code = 5
+    except ChainbackError as error:
         _complain(str(error))
         code = 2
     except KeyboardInterrupt:

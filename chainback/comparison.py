@@ -141,12 +141,12 @@ class Comparison:
             table.add_row(name, *counts)
         rows = (Text.assemble(_styled(row), f" {_sentence(row)}") for row in self._shown())
         style = {0: "green", 1: "bold red"}.get(self.exit_code, "yellow")
-        return Group(table, *rows, *map(Text, self._remarks()), Text(self._verdict(), style=style))
+        return Group(table, *rows, *map(Text, self._remarks()), Text(self.outcome, style=style))
 
     def markdown(self) -> str:
         """Return the same as Markdown, for a pull request."""
         outcomes, counted = self._counted()
-        lines = [f"### {self._title()}", "", f"**{self._verdict()}**", ""]
+        lines = [f"### {self._title()}", "", f"**{self.outcome}**", ""]
         lines += [markdown_table(["table", *outcomes], [[name, *counts] for name, counts in counted]), ""]
         lines += [f"* {'**worse** ' if row['worse'] else ''}{row['outcome']} {_sentence(row)}" for row in self._shown()]
         return "\n".join([*lines, "", *self._remarks()]).rstrip() + "\n"
@@ -188,7 +188,9 @@ class Comparison:
             f"comparisons; in a sweep, more than {_FACTOR} times and {_LEAST_U} u."
         )
 
-    def _verdict(self) -> str:
+    @property
+    def outcome(self) -> str:
+        """What it comes to, in words."""
         if count := len(self.worse):
             return f"WORSE in {count:,} row{'s' * (count != 1)}"
         return "NOTHING WORSE" if self._finished else "UNDECIDED: the new run was not finished"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ChainbackError", "EngineError", "UsageError", "sentence"]
+__all__ = ["BuildError", "ChainbackError", "EngineError", "UsageError", "sentence"]
 
 
 class ChainbackError(Exception):
@@ -11,6 +11,10 @@ class ChainbackError(Exception):
 
 class UsageError(ChainbackError, ValueError):
     """Something that was asked for, or handed in, cannot be used; the message says what came and what to do."""
+
+
+class BuildError(ChainbackError):
+    """An environment could not be built; the message is the reason in one line."""
 
 
 class EngineError(ChainbackError):
