@@ -158,7 +158,7 @@ def device_of(platform: str | None) -> Any:
     try:
         devices = jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a platform it knows has no device
-        asked = jax.config.jax_platforms
+        asked = getattr(jax.config, "jax_platforms", None)
         where = f"with JAX_PLATFORMS={asked}" if asked else "here"
         said = f" ({sentence(error)})" if str(error) else ""
         raise UsageError(f"JAX finds no device {where}{said}: name a platform that is there, or none") from None
@@ -171,7 +171,7 @@ def device_of(platform: str | None) -> Any:
 
 def matmul_setting() -> str | None:
     """Return JAX's matmul precision as it is set in this thread: a level, an algorithm, or None."""
-    return jax.config.jax_default_matmul_precision
+    return getattr(jax.config, "jax_default_matmul_precision", None)
 
 
 def arithmetic_of(device: Any) -> Arithmetic:
