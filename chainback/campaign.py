@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from chainback.errors import EngineError, UsageError, sentence
 from chainback.judgement import Judgement, Steps, judge, judge_steps
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, plan, sample_shape
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
-from chainback.rounding import ARITHMETICS, Arithmetic
-from chainback.supervision import Step, Watch, serve
+from chainback.rounding import Arithmetic, arithmetic_under
+from chainback.supervision import Step, Watch
 from chainback.sweep import Measurement, measurements
 from chainback.tally import SHARP_FLOOR, Pair, Rejection, RowKey, StepTally, Tally, Yardstick
 
@@ -44,6 +44,7 @@ __all__ = [
     "device_of",
     "engines_named",
     "load_engine",
+    "matmul_setting",
     "one_by_one",
     "verify",
     "work",
@@ -153,22 +154,50 @@ def device_of(platform: str | None) -> Any:
         UsageError: JAX sees none.
     """
     try:
+        devices = jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts where a platform it knows has no device
+        asked = getattr(jax.config, "jax_platforms", None)
+        where = f"with JAX_PLATFORMS={asked}" if asked else "here"
+        said = f" ({sentence(error)})" if str(error) else ""
+        raise UsageError(f"JAX finds no device {where}{said}: name a platform that is there, or none") from None
+    try:
         return jax.devices(platform)[0]
     except RuntimeError:
-        seen = ", ".join(sorted({d.platform for d in jax.devices()}))
+        seen = ", ".join(sorted({d.platform for d in devices}))
         raise UsageError(f"platform {platform!r} is not there: JAX sees {seen} here") from None
 
 
-def arithmetic_of(device: Any) -> Arithmetic:
-    """Return the arithmetic that JAX's matmul precision setting means on a device.
+def matmul_setting() -> str | None:
+    """Return JAX's matmul precision as it is set in this thread: a level, an algorithm, or None."""
+    return getattr(jax.config, "jax_default_matmul_precision", None)
 
-    A CPU multiplies float32 matrices in float32. A GPU may take TF32 unless told otherwise.
+
+def arithmetic_of(device: Any) -> Arithmetic:
+    """Return the arithmetic that JAX's matmul precision, as it is set in this thread, means on a device.
+
+    Raises:
+        UsageError: It has no rounding model, or JAX cannot multiply so on the device.
     """
-    setting = getattr(jax.config, "jax_default_matmul_precision", None) or "default"
-    full = ("highest", "float32", "F32_F32_F32", "BF16_BF16_F32_X9")
-    if device.platform == "cpu" or setting in full:
-        return ARITHMETICS["float32"]
-    return ARITHMETICS["bfloat16" if "bf" in str(setting).lower() and "x" not in str(setting).lower() else "tf32"]
+    setting = matmul_setting()
+    arithmetic = arithmetic_under(setting, device.platform)
+    if setting is not None and setting.isupper():
+        _require_algorithm(setting, device)
+    return arithmetic
+
+
+@cache
+def _require_algorithm(setting: str, device: Any) -> None:
+    """Translate a product by an algorithm: JAX refuses those that a platform does not have.
+
+    What XLA then cannot compile, of some shape, is a finding, and is left to the engine that meets it.
+    """
+    square = jax.ShapeDtypeStruct((4, 4), np.float32, sharding=jax.sharding.SingleDeviceSharding(device))
+    try:
+        with jax.default_matmul_precision(setting):
+            jax.jit(lambda a, b: a @ b).lower(square, square)
+    except Exception as error:  # JAX raises ValueError today
+        said = f"{device.platform} cannot multiply so ({sentence(error)})"
+        raise UsageError(f"jax_default_matmul_precision is {setting}, but {said}: set another one") from None
 
 
 def answer(engine: Protocol, case: Case) -> Any:
@@ -206,6 +235,7 @@ class _Run:
         seed: Of the cases.
         device: Under test.
         arithmetic: Its rounding model.
+        setting: JAX's matmul precision, to compile under in other threads.
         watch: Whoever supervises.
         places: Where in the whole run the batches and tasks of this part of it stand.
         case: The one case to judge, first in its batch; None for all.
@@ -218,6 +248,7 @@ class _Run:
     seed: int
     device: Any
     arithmetic: Arithmetic
+    setting: str | None
     watch: Watch
     places: Sequence[int] = ()
     case: CaseId | None = None
@@ -245,7 +276,8 @@ class _Run:
                     self.programs[name, *shape] = pool.submit(self._compile, name, engine, shape)
 
     def _compile(self, name: str, engine: Engine, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
-        with self.watch.step(Step(name, "compile", *shape)):
+        # JAX's setting is this thread's own; what counts is that of the thread which called.
+        with self.watch.step(Step(name, "compile", *shape)), jax.default_matmul_precision(self.setting):
             start = time.perf_counter()
             program = engine.compile(*shape, self.device)
             return program, time.perf_counter() - start
@@ -468,8 +500,8 @@ def verify(
         platform: "cpu", "gpu", …; default: JAX's own choice.
         activations: Whether to sweep every activation alone, too.
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
-        sharp_floor: An engine of which a smaller share of the components is judged sharply (bound <= 10⁻³ of the truth) is
-            undecided, not accepted.
+        sharp_floor: An engine of which a smaller share of the components is judged sharply (`Arithmetic.sharp_bound`: in
+            float32, bound <= 10⁻³ of the truth) is undecided, not accepted.
         case: The id of the one case to run, in its batch and alone, instead of those that the arguments above decide.
         shard: "K/M": run the K-th of M disjoint parts of the same cases; `merge` joins their reports.
         output: Folder to write the report to; found to be writable before the run starts.
@@ -500,17 +532,14 @@ def verify(
     return report
 
 
-def work() -> None:
-    """Run a campaign as a worker process: see `supervision`."""
+def work(arguments: dict[str, Any], state: Any, watch: Watch) -> Report:
+    """Run a campaign in a worker process: see `supervision`."""
 
-    def campaign(arguments: dict[str, Any], state: Any, watch: Watch) -> Report:
-        def tell(*done: Any) -> None:
-            if watch.send is not None:
-                watch.send(("progress", done))
+    def tell(*done: Any) -> None:
+        if watch.send is not None:
+            watch.send(("progress", done))
 
-        return _campaign(_Asked(**arguments), watch, tell, state=state)
-
-    serve(campaign)
+    return _campaign(_Asked(**arguments), watch, tell, state=state)
 
 
 @dataclass(frozen=True)
@@ -546,7 +575,8 @@ def _campaign(
         raise UsageError("no engine to run: name one with `engines`, or add your own")
     asked, families, batches, samples = _planned(asked)
     device = device_of(asked.platform)
-    run = _Run(chosen, asked.seed, device, arithmetic_of(device), watch)
+    run = _Run(chosen, asked.seed, device, arithmetic_of(device), matmul_setting(), watch)
+    watch.started()
     run.case = None if asked.case is None else CaseId.parse(asked.case)
     tasks = _afterwards(run, samples, asked)
     k, m = part_of(asked.shard)
@@ -690,6 +720,8 @@ def _report(
         "complete": not stopped,
         "elapsed_s": round(elapsed, 3),
         "sharp_floor": asked.sharp_floor,
+        "sharp_bound": run.arithmetic.sharp_bound,
+        "matmul_setting": run.setting or "default",
     }
     if stopped:
         facts["stopped"] = stopped

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import chainback
+from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
 from chainback.supervision import supervise
 from chainback.versions import Job
@@ -322,6 +323,7 @@ def _show(found: Any, markdown: bool) -> None:
 @_with_engines
 def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | None) -> int:
     """Run one case again: layer by layer, shrunk to the smallest chain that fails, with a reproducer."""
+    start_jax()
     again = chainback.replay(case_id, engines=_engines(engines, own), platform=platform)
     again.print(Console())
     return again.exit_code
@@ -345,6 +347,7 @@ def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | Non
 )
 def audit(cases: int, seed: int, platform: str | None, output: Path, peers: bool) -> int:
     """Plant named faults in engines and see which of them the gate catches."""
+    start_jax()
     with _progress(quiet=False) as tell:
         found = chainback.audit(cases=cases, seed=seed, platform=platform, output=output, progress=tell)
         beside = chainback.side_by_side(seed=seed, output=output, progress=tell) if peers else None

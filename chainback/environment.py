@@ -1,7 +1,11 @@
-"""What produced a report: versions, machine, flags. No import of JAX is needed to ask."""
+"""What produced a report: versions, machine, flags. No import of JAX is needed to ask.
+
+And the one place where JAX, which reads its environment as it is imported, may refuse it.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -10,7 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["environment"]
+from chainback.errors import UsageError, sentence
+
+__all__ = ["environment", "start_jax"]
 
 _PACKAGES = ("chainback", "jax", "jaxlib", "numpy", "scipy", "pandas", "hypothesis")
 #: Environment variables that change what a compiler produces, or where it runs.
@@ -25,6 +31,18 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def start_jax() -> None:
+    """Import JAX, for the commands that are about to need it.
+
+    Raises:
+        UsageError: JAX does not start, as with an environment variable that it cannot read.
+    """
+    try:
+        importlib.import_module("jax")
+    except Exception as error:  # whatever a broken installation may raise
+        raise UsageError(f"JAX does not start here: {sentence(error)}") from None
 
 
 def environment(now: datetime) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from rich.text import Text
 
 from chainback.errors import UsageError, sentence
 from chainback.judgement import Verdict, exit_code, overall
+from chainback.rounding import FLOAT32
 from chainback.tally import SHARP_FLOOR, Rejection
 
 __all__ = [
@@ -180,9 +181,10 @@ class Report:
             f"({environment.get('platform', '?')}), matmul precision {environment.get('matmul_precision', '?')}, "
             f"seed {environment.get('seed', '?')}"
         )
+        sharp = round(1 / environment.get("sharp_bound", FLOAT32.sharp_bound))
         caption = (
             "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
-            "(median over rows). sharp: share of the components whose bound is at most 1/1000 of the truth."
+            f"(median over rows). sharp: share of the components whose bound is at most 1/{sharp} of the truth."
         )
         table = Table(
             title=title,

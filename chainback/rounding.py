@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ARITHMETICS", "FLOAT32", "Arithmetic", "gamma"]
+from chainback.errors import UsageError
+
+__all__ = ["ARITHMETICS", "FLOAT32", "Arithmetic", "arithmetic_under", "gamma"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Arithmetic:
     product_roundoff: float
     smallest_normal: float
     largest: float
+
+    @property
+    def sharp_bound(self) -> float:
+        """The share of the truth that a bound may reach and still be sharp: 10⁻³, or 32 roundings of a product if more.
+
+        No bound can be smaller than the products on the way round once each: 2 N + 1 of them through N layers, so that 32
+        let chains of 8 layers pass with a factor of two for conditioning. It is 1/1000 for float32, 1/16 for TF32 and 1/4
+        for bfloat16: far below 1/2 in each, so that a component that is missing, doubled or of the other sign is never
+        within a sharp bound.
+        """
+        return max(1e-3, 32.0 * self.product_roundoff)
 
 
 def gamma(operations: int, unit_roundoff: float) -> float:
@@ -52,6 +65,55 @@ def _float32(name: str, factor_roundoff: float) -> Arithmetic:
 
 FLOAT32 = _float32("float32", 0.0)
 
-#: The arithmetics that a float32 program may run under. TF32 keeps 11 significant bits of each factor of a matrix
-#: product, bfloat16 keeps 8; both accumulate in float32.
-ARITHMETICS = {a.name: a for a in (FLOAT32, _float32("tf32", 2.0**-11), _float32("bfloat16", 2.0**-8))}
+#: The arithmetics that a float32 program may run under; both of the short ones accumulate in float32.
+#:
+#: TF32 has 11 significant bits. A tensor core reads the first 10 bits of the fraction and ignores the rest; only where the
+#: program rounds before (PTX: cvt.rna.tf32.f32) is the loss 2⁻¹¹. Nothing promises that it does, so the model is truncation,
+#: 2⁻¹⁰. A truncated factor is never too large, so two of them lose less than 2⁻⁹ − 2⁻²⁰, and the 2⁻¹⁹ between that and
+#: (1 + 2⁻¹⁰)² − 1 pays for sums that are truncated, too, up to 32 terms. Source: PyTorch, *Numerical accuracy*, section on
+#: TensorFloat-32.
+#:
+#: bfloat16 has 8 significant bits, and XLA rounds to the nearest: 2⁻⁸ (truncation would lose 2⁻⁷). Source: Google Cloud TPU,
+#: *Improve your model's performance with bfloat16*.
+ARITHMETICS = {a.name: a for a in (FLOAT32, _float32("tf32", 2.0**-10), _float32("bfloat16", 2.0**-8))}
+
+#: `jax_default_matmul_precision` as a level, and how fine it is: JAX knows three, under several names.
+_LEVELS = {
+    **dict.fromkeys((None, "default", "bfloat16"), 0),
+    **dict.fromkeys(("high", "tensorfloat32"), 1),
+    **dict.fromkeys(("highest", "float32"), 2),
+}
+#: What a platform makes of the three. XLA's CPU computes float32 products in float32 at every level; its GPU may take TF32
+#: below the highest; a TPU takes one pass of bfloat16, or three, which are finer than TF32.
+_ON_PLATFORM = {"cpu": ("float32", "float32", "float32"), "gpu": ("tf32", "tf32", "float32")}
+_ELSEWHERE = ("bfloat16", "tf32", "float32")
+#: `jax_default_matmul_precision` as an algorithm, the same on every platform that has it. Sums of several products of short
+#: factors (X3, X6, X9) are at least as good as one TF32 product.
+_ALGORITHMS = {
+    "F32_F32_F32": "float32",
+    "F64_F64_F64": "float32",
+    "TF32_TF32_F32": "tf32",
+    "TF32_TF32_F32_X3": "tf32",
+    "BF16_BF16_F32_X9": "tf32",
+    "BF16_BF16_F32_X6": "tf32",
+    "BF16_BF16_F32_X3": "tf32",
+    "BF16_BF16_F32": "bfloat16",
+}
+
+
+def arithmetic_under(setting: str | None, platform: str) -> Arithmetic:
+    """Return the arithmetic that a setting of JAX's matmul precision means on a platform.
+
+    Args:
+        setting: `jax_default_matmul_precision`: a level, an algorithm, or None where nothing is set.
+        platform: "cpu", "gpu", …
+
+    Raises:
+        UsageError: The setting has no rounding model.
+    """
+    if setting in _LEVELS:
+        return ARITHMETICS[_ON_PLATFORM.get(platform, _ELSEWHERE)[_LEVELS[setting]]]
+    if setting in _ALGORITHMS:
+        return ARITHMETICS[_ALGORITHMS[setting]]
+    known = ", ".join([*filter(None, _LEVELS), *_ALGORITHMS])
+    raise UsageError(f"jax_default_matmul_precision is {setting}, which has no rounding model here: set one of {known}")

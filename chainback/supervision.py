@@ -11,6 +11,7 @@ Nothing here imports JAX: the process that supervises needs none.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import queue
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from chainback.environment import start_jax
 from chainback.errors import ChainbackError, EngineError, UsageError
 from chainback.report import REPORT_FILES, Report, writable_folder
 
@@ -39,7 +41,7 @@ _CHECKPOINT_S = 5.0
 _POLL_S = 0.1
 #: Deaths of a worker outside any step after which the run is given up.
 _MOST_UNEXPLAINED = 2
-_WORKER = "from chainback.campaign import work; work()"
+_WORKER = "from chainback.supervision import serve; serve('chainback.campaign', 'work')"
 
 Progress = Callable[[int, int, str], None]
 
@@ -112,7 +114,8 @@ class Watch:
     """What a campaign tells whoever supervises it; by default nobody does.
 
     Attributes:
-        send: Takes ("begin", step), ("end", step), ("checkpoint", bytes) and ("progress", (done, all, what)).
+        send: Takes ("started", None), ("begin", step), ("end", step), ("checkpoint", bytes) and ("progress", (done, all,
+            what)).
         lost: The steps that earlier workers did not survive, and what became of those.
         careful: Whether to do one thing at a time, so that a death has one cause.
         interruption: A request to stop.
@@ -123,6 +126,11 @@ class Watch:
     careful: bool = False
     interruption: Interruption = field(default_factory=Interruption)
     _handed_over: float = field(default_factory=time.monotonic)
+
+    def started(self) -> None:
+        """Say that JAX is there and has a device."""
+        if self.send is not None:
+            self.send(("started", None))
 
     @contextlib.contextmanager
     def step(self, step: Step) -> Iterator[None]:
@@ -149,13 +157,14 @@ class Watch:
             self._handed_over = time.monotonic()
 
 
-def serve(campaign: Callable[[dict[str, Any], Any, Watch], Report]) -> None:
+def serve(module: str, name: str) -> None:
     """Be a worker: read a job from standard input, run it, and answer on standard output.
 
     What the job prints goes to standard error. When the supervisor goes away, so does the worker.
 
     Args:
-        campaign: Maps (arguments, state to go on from, watch) to a report.
+        module: Imported once there is somebody to tell that JAX does not start.
+        name: Of the function there that maps (arguments, state to go on from, watch) to a report.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the supervisor passes it on
     channel = os.fdopen(os.dup(1), "wb")
@@ -173,8 +182,10 @@ def serve(campaign: Callable[[dict[str, Any], Any, Watch], Report]) -> None:
     if job["stop"]:
         watch.interruption.request()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, watch.interruption), daemon=True).start()
-    state = None if job["state"] is None else pickle.loads(job["state"])
     try:
+        start_jax()
+        campaign = getattr(importlib.import_module(module), name)
+        state = None if job["state"] is None else pickle.loads(job["state"])
         answer: tuple[str, Any] = ("report", campaign(job["arguments"], state, watch))
     except UsageError as error:
         answer = ("usage", str(error))
@@ -208,6 +219,7 @@ class _Worker:
         self._reader.start()
         self._begun: dict[Step, float] = {}
         self.checkpoint: bytes | None = None
+        self.started = False
         self._tell(sys.path)
         self._tell(job)
 
@@ -257,6 +269,8 @@ class _Worker:
                 self._begun[content] = time.monotonic()
             elif kind == "end":
                 self._begun.pop(content, None)
+            elif kind == "started":
+                self.started = True
             elif kind == "checkpoint":
                 self.checkpoint = content
             elif kind == "progress":
@@ -313,6 +327,9 @@ def supervise(
     **arguments: Any,
 ) -> Report:
     """Do what `verify` does, in a worker process that may die without ending the run.
+
+    The worker's JAX reads the environment variables of this process; what `jax.config` or a context manager set in this
+    process does not reach it.
 
     Args:
         time_limit: Seconds that one compilation, or one batch of one engine, may take.
@@ -375,6 +392,8 @@ def _outlive(
             incidents: dict[str, Any] = {"worker_deaths": deaths} if deaths else {}
             # With a culprit the death is a rejection. Without one, something died and nothing says that it will not again.
             return content, incidents | ({"unexplained": unexplained} if unexplained else {})
+        if content.culprit is None and not worker.started:
+            raise ChainbackError(f"JAX does not start here: {content.reason}; what it said stands above")
         if job["stop"]:
             raise ChainbackError(f"the worker died while it wrote its report: {content.reason}")
         job |= {"state": worker.checkpoint or job["state"], "stop": interruption.requested}

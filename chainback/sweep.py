@@ -19,7 +19,7 @@ from chainback.activations import ACTIVATIONS, Activation
 from chainback.engines.closed_forms import value_and_slope
 from chainback.judgement import Verdict
 from chainback.programs import function
-from chainback.rounding import Arithmetic
+from chainback.rounding import FLOAT32, Arithmetic
 from chainback.tally import Histogram
 
 __all__ = ["Measurement", "grid", "measurements", "sweep"]
@@ -116,7 +116,10 @@ def sweep(arithmetic: Arithmetic, device: Any) -> Iterator[dict[str, Any]]:
 def _judge(
     model: Activation, quantity: str, points: np.ndarray, got: np.ndarray, arithmetic: Arithmetic
 ) -> dict[str, Any]:
-    """Judge one sweep: the bound is the rounding model's, c u σ(z), plus what an underflow may lose."""
+    """Judge one sweep: the bound is the rounding model's, c u σ(z), plus what an underflow may lose.
+
+    No matrix product enters it, so it is sharp where a float32 one is, whatever the arithmetic of products.
+    """
     u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
     z = points.astype(np.float64)
     with np.errstate(all="ignore"):
@@ -145,7 +148,7 @@ def _judge(
         "accepted": int(accepted.sum()),
         "rejected": rejected,
         "verdict": str(Verdict.REJECTED if rejected else Verdict.ACCEPTED),
-        "informative": float(np.mean(bound <= 1e-3 * np.abs(truth))),
+        "informative": float(np.mean(bound <= FLOAT32.sharp_bound * np.abs(truth))),
         "margin_max": float(margin[worst]),
         "worst_z": float(points[worst]),
         "error_u_max": float(in_u.max()),

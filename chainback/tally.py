@@ -16,8 +16,6 @@ from chainback.judgement import Judgement, Verdict, component_at
 __all__ = ["SHARP_FLOOR", "Histogram", "Mean", "Pair", "Rejection", "RowKey", "StepTally", "Sum", "Tally", "Yardstick"]
 
 Array = np.ndarray
-#: A component is judged sharply when its bound is at most this share of its reference.
-_INFORMATIVE = 1e-3
 #: A run that judged a smaller share of an engine's components sharply has no teeth: it is undecided.
 SHARP_FLOOR = 0.1
 
@@ -183,7 +181,7 @@ class Yardstick:
         decided: Rows that count; None if all do.
         per_u: 1 / (u |reference|) where the reference is a normal number, else 0.
         abnormal: How many counted components have no normal reference.
-        informative: How many counted components are judged sharply: bound <= 10⁻³ |reference|.
+        informative: How many counted components are judged sharply: bound <= `Arithmetic.sharp_bound` · |reference|.
         informative_pairs: How many are, when two answers of that bound are compared.
         per_truth: 1 / (u reference), with its sign, where a component is judged sharply and its reference is normal, else 0.
         per_signed_bound: 1 / bound, with the sign of the reference, likewise.
@@ -204,14 +202,15 @@ class Yardstick:
             self.per_u = np.where(normal, 1.0 / (envelope.arithmetic.unit_roundoff * size), 0.0)
             bound = self.select(envelope.bound)
             self.per_bound = 1.0 / bound
-            informative = bound <= _INFORMATIVE * size
+            sharp = envelope.arithmetic.sharp_bound * size
+            informative = bound <= sharp
             sign = np.where(informative & normal, np.sign(self.select(envelope.reference)), 0.0)
             self.per_truth, self.per_signed_bound = sign * self.per_u, sign * self.per_bound
             self.bounds = Histogram()
             self.bounds.add((bound * self.per_u)[normal])
         self.abnormal = int(normal.size - normal.sum())
         self.informative = int(informative.sum())
-        self.informative_pairs = int((2.0 * bound <= _INFORMATIVE * size).sum())
+        self.informative_pairs = int((2.0 * bound <= sharp).sum())
         self.sharp = (informative & normal).sum(axis=1)
 
     def select(self, components: Array) -> Array:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import threading
 import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
 from typing import Any
@@ -14,10 +15,11 @@ import twins
 from rich.console import Console
 
 import chainback
-from chainback import ENGINES, UsageError, verify
+from chainback import ENGINES, FAULTS, UsageError, verify
 from chainback.campaign import arithmetic_of, engines_named, load_engine
 from chainback.engines import Engine
 from chainback.report import Report, read_csv
+from chainback.rounding import ARITHMETICS, Arithmetic
 
 f32: Any = np.float32
 
@@ -237,7 +239,7 @@ def test_what_a_run_does_not_cover_is_said() -> None:
 
 def test_a_pass_needs_one_component_that_was_judged_sharply(monkeypatch) -> None:
     assert verify(engines=[twins.right], **SMALL).exit_code == 0
-    monkeypatch.setattr("chainback.tally._INFORMATIVE", 0.0)
+    monkeypatch.setattr(Arithmetic, "sharp_bound", 0.0)
     made = verify(engines=[twins.right], **SMALL)
     assert made.tolerance["accepted"].sum() == 60
     assert (made.exit_code, set(made.tolerance["verdict"])) == (3, {"undecided"})
@@ -398,7 +400,107 @@ class _Device:
     platform = "gpu"
 
 
-@pytest.mark.parametrize(("setting", "name"), [(None, "tf32"), ("float32", "float32"), ("tensorfloat32", "tf32")])
+#: JAX has had algorithms for products since 0.4.36.
+ALGORITHMS = pytest.mark.skipif(not hasattr(jax.lax, "DotAlgorithmPreset"), reason="this JAX knows no algorithms")
+
+
+def seen_in_threads(setting: str | None) -> tuple[set[Any], Report]:
+    """The settings and products that the threads which compile see, while this thread's setting is another."""
+    seen: set[Any] = set()
+
+    def gradient(weights, biases, activations, x, y):
+        if threading.current_thread() is not threading.main_thread():
+            seen.add((jax.config.jax_default_matmul_precision, str(jax.make_jaxpr(lambda a: a @ a)(weights[0]))))
+        return ENGINES["reverse-scan"].gradient(weights, biases, activations, x, y)
+
+    with jax.default_matmul_precision(setting):
+        return seen, verify(engines=[Engine("watched", gradient)], **(SMALL | {"ensembles": ("lecture",), "cases": 20}))
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "product"),
+    [
+        (None, "float32", "dot_general"),
+        ("float32", "float32", "HIGHEST"),
+        pytest.param("BF16_BF16_F32", "bfloat16", "BF16_BF16_F32", marks=ALGORITHMS),
+    ],
+)
+def test_programs_are_compiled_under_the_setting_of_the_thread_that_called(setting, name: str, product: str) -> None:
+    seen, made = seen_in_threads(setting)
+    assert {found for found, _ in seen} == {setting}
+    assert all(product in jaxpr for _, jaxpr in seen), seen
+    assert made.environment["matmul_precision"] == name
+    assert made.environment["matmul_setting"] == (setting or "default")
+    assert made.accepted, made.rejections[:2]
+
+
+def test_a_thread_loses_the_setting_unless_it_is_handed_on(monkeypatch) -> None:
+    """The wrong twin: without the context manager in the thread, the one above would see it."""
+    handed_on = jax.default_matmul_precision
+    in_main_thread_alone = lambda setting: (  # noqa: E731
+        handed_on(setting) if threading.current_thread() is threading.main_thread() else contextlib.nullcontext()
+    )
+    monkeypatch.setattr(jax, "default_matmul_precision", in_main_thread_alone)
+    seen, made = seen_in_threads("float32")
+    assert {found for found, _ in seen} == {None}
+    assert made.environment["matmul_setting"] == "float32"
+
+
+@ALGORITHMS
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("F16_F16_F16", "jax_default_matmul_precision is F16_F16_F16, which has no rounding model here: set one of"),
+        ("TF32_TF32_F32", "jax_default_matmul_precision is TF32_TF32_F32, but cpu cannot multiply so"),
+    ],
+)
+def test_a_precision_that_cannot_be_judged_is_refused(setting: str, sentence: str) -> None:
+    with jax.default_matmul_precision(setting), pytest.raises(UsageError, match=sentence) as caught:
+        verify(engines=["reverse-scan"], platform="cpu", **SMALL)
+    assert "\n" not in str(caught.value)
+
+
+WIDE: dict[str, Any] = {**SMALL, "cases": 300, "ensembles": ("wide",), "depths": (4,), "widths": (4,)}
+
+
+def judged_as(monkeypatch, name: str, fault: str, **where: Any) -> Report:
+    """A campaign with a planted engine, judged as if the device computed in this arithmetic."""
+    monkeypatch.setattr("chainback.campaign.arithmetic_of", lambda device: ARITHMETICS[name])
+    return verify(engines=[FAULTS[fault].engine], **(WIDE | where))
+
+
+def test_tf32_products_are_rejected_as_float32_and_accepted_as_tf32(monkeypatch) -> None:
+    for name, exit_code in (("float32", 1), ("tf32", 0), ("bfloat16", 0)):
+        made = judged_as(monkeypatch, name, "tf32-products")
+        assert (made.environment["matmul_precision"], made.exit_code) == (name, exit_code)
+        assert f"at most 1/{round(1 / ARITHMETICS[name].sharp_bound)} of the truth" in printed(made)
+    # A threshold that did not follow the arithmetic would leave everything undecided.
+    monkeypatch.setattr(Arithmetic, "sharp_bound", 1e-3)
+    assert judged_as(monkeypatch, "tf32", "tf32-products").exit_code == 3
+
+
+def test_the_tf32_and_bfloat16_models_reject_what_is_wrong(monkeypatch) -> None:
+    assert judged_as(monkeypatch, "tf32", "bfloat16-products").exit_code == 1
+    assert judged_as(monkeypatch, "bfloat16", "bfloat16-products").exit_code == 0
+    scalar = {"ensembles": ("lecture",), "depths": (8,), "widths": (1,)}
+    for fault in ("sign-flip", "dropped-layer"):
+        assert judged_as(monkeypatch, "bfloat16", fault, **scalar).exit_code == 1, fault
+
+
+@ALGORITHMS
+def test_tf32_products_are_accepted_where_the_setting_allows_them() -> None:
+    engine = FAULTS["tf32-products"].engine
+    assert verify(engines=[engine], **WIDE).exit_code == 1
+    with jax.default_matmul_precision("BF16_BF16_F32_X3"):
+        made = verify(engines=[engine], **WIDE)
+    assert made.accepted, made.rejections[:2]
+    assert made.environment["matmul_precision"] == "tf32"
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [(None, "tf32"), ("float32", "float32"), ("tensorfloat32", "tf32"), ("bfloat16", "tf32")],
+)
 def test_a_gpu_multiplies_in_tf32_unless_told_otherwise(setting, name: str) -> None:
     with jax.default_matmul_precision(setting) if setting else contextlib.nullcontext():
         assert arithmetic_of(_Device()).name == name

@@ -7,14 +7,19 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
+import chainback
+
 HERE = Path(__file__).parent
+#: Where a command finds the twins, and the chainback that the tests import.
+PATH = os.pathsep.join((str(HERE), str(Path(chainback.__file__).parents[1])))
 FAST = ("--engines", "none", "--engine", "twins:right", "--depths", "3")
 
 
-def run(*arguments: str, cwd: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "COLUMNS": "80"}
+def run(*arguments: str, cwd: Path, timeout: float = 240, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": PATH, "COLUMNS": "80", **variables}
     return subprocess.run(
         [sys.executable, "-m", "chainback", *arguments],
         capture_output=True,
@@ -112,6 +117,44 @@ def test_bad_usage_is_one_sentence_and_exit_2(tmp_path, arguments, sentence: str
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+REPLAY = ("replay", "lecture@1:0:4x1:0:0/33", "--engines", "reverse-scan")
+VERIFY = ("verify", "--cases", "10", *FAST)
+
+
+@pytest.mark.parametrize(
+    ("command", "variables", "sentence"),
+    [
+        (
+            VERIFY,
+            {"JAX_DEFAULT_MATMUL_PRECISION": "nonsense"},
+            'does not start here: ValueError: Invalid value "nonsense"',
+        ),
+        (
+            REPLAY,
+            {"JAX_DEFAULT_MATMUL_PRECISION": "nonsense"},
+            'does not start here: ValueError: Invalid value "nonsense"',
+        ),
+        (VERIFY, {"JAX_PLATFORMS": "nonsense"}, "JAX finds no device with JAX_PLATFORMS=nonsense"),
+        pytest.param(VERIFY, {"JAX_PLATFORMS": "cuda"}, "JAX finds no device with JAX_PLATFORMS=cuda", id="no GPU"),
+    ],
+)
+def test_a_jax_that_does_not_start_is_one_sentence_and_exit_2(tmp_path, command, variables, sentence: str) -> None:
+    if "cuda" in variables.values() and jax.default_backend() == "gpu":
+        pytest.skip("there is a GPU")
+    done = run(*command, cwd=tmp_path, **variables)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_jax_that_dies_as_it_starts_is_started_once(tmp_path) -> None:
+    done = run(*VERIFY, cwd=tmp_path, XLA_FLAGS="--xla_no_such_flag=1")
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.count("--xla_no_such_flag") == 1, "XLA says it itself, as it dies"
+    assert done.stderr.strip().splitlines()[-1].startswith("chainback: JAX does not start here: the process ")
+    assert "Traceback" not in done.stderr
 
 
 def test_help_is_instant(tmp_path) -> None:

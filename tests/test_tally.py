@@ -5,6 +5,7 @@ import pytest
 
 from chainback import draw, gradient, judge
 from chainback.bounds import envelope
+from chainback.rounding import ARITHMETICS
 from chainback.tally import Histogram, Pair, RowKey, Tally, Yardstick
 
 f32: Any = np.float32
@@ -97,6 +98,17 @@ def test_a_bias_far_below_the_bound_shows_in_the_mean() -> None:
     for mean in ("mean_error", "mean_margin"):
         before, after = getattr(right, mean), getattr(biased, mean)
         assert after.mean - before.mean > 5 * np.hypot(before.standard_error, after.standard_error)
+
+
+@pytest.mark.parametrize("name", ARITHMETICS)
+def test_what_is_sharp_follows_the_arithmetic(name: str) -> None:
+    arithmetic = ARITHMETICS[name]
+    bounds = envelope(draw("lecture", seed=0, depth=3, width=1, batch=0, rows=100), arithmetic)
+    share = bounds.bound / np.abs(bounds.reference)
+    yardstick = Yardstick(bounds, 100)
+    assert yardstick.informative == (share <= arithmetic.sharp_bound).sum() > 100
+    assert yardstick.informative_pairs == (2 * share <= arithmetic.sharp_bound).sum() > 0
+    assert (share <= 1e-3).any() == (name == "float32")  # a fixed threshold would have no teeth
 
 
 def test_one_case_has_no_standard_error() -> None:
