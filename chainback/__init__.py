@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chainback import strategies
     from chainback.activations import Activation, register
+    from chainback.baselines import baseline
     from chainback.campaign import verify
     from chainback.case import Case, Chain
+    from chainback.chronicle import history
     from chainback.comparison import Comparison, compare
     from chainback.counts import merge
     from chainback.engines import ENGINES, gradient
@@ -48,11 +50,13 @@ _HOMES = {
     "UsageError": "errors",
     "Verdict": "judgement",
     "audit": "faults",
+    "baseline": "baselines",
     "bisect": "versions",
     "compare": "comparison",
     "draw": "ensembles",
     "extended_jacobian": "engines.triangular",
     "gradient": "engines",
+    "history": "chronicle",
     "judge": "judgement",
     "merge": "counts",
     "rebuild": "ensembles",
@@ -83,11 +87,13 @@ __all__ = [
     "UsageError",
     "Verdict",
     "audit",
+    "baseline",
     "bisect",
     "compare",
     "draw",
     "extended_jacobian",
     "gradient",
+    "history",
     "judge",
     "merge",
     "rebuild",

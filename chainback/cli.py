@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import chainback
+from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
 from chainback.supervision import supervise
@@ -185,6 +186,7 @@ def verify(
             **floor,
         )
     report.print(Console(), brief=quiet)
+    _announce(report)
     if report.rejections:
         again = "".join(f" --engine {name}" for name in own)
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
@@ -192,6 +194,12 @@ def verify(
     if not quiet:
         click.echo(_wrote(output))
     return report.exit_code
+
+
+def _announce(report: Any) -> None:
+    wrong = [(f"{item.engine} is wrong ({item.execution})", str(item)) for item in report.rejections]
+    wrong = wrong or ([] if report.accepted else [("chainback", f"the gate is {report.verdict}")])
+    announce(report.markdown(), wrong, click.echo)
 
 
 def _wrote(output: Path) -> str:
@@ -208,6 +216,7 @@ def merge(folders: tuple[Path, ...], output: Path, junit: Path | None) -> int:
     if junit is not None:
         report.write_junit(junit)
     report.print(Console())
+    _announce(report)
     click.echo(_wrote(output))
     return report.exit_code
 
@@ -269,6 +278,29 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--reason", default="", help="Why it is to be taken though something is worse; kept with it.")
+@click.option("--cases", type=_Whole(), help="Chains in all.  [default: as before, at first 20,000]")
+@click.option("--seed", type=_Whole(), help="Decides which chains.  [default: as before, at first 0]")
+@click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
+@_MARKDOWN
+def baseline(
+    folder: Path, reason: str, cases: int | None, seed: int | None, platform: str | None, markdown: bool
+) -> int:
+    """Run the gate, and keep its report in FOLDER as what later runs are compared with.
+
+    Where something is worse than in the one that is there, it is kept only with a --reason.
+    Exit codes: 0 taken, 1 something is worse, 3 the run was not accepted or not finished.
+    """
+    with _progress(quiet=False) as tell:
+        found = chainback.baseline(folder, reason=reason, cases=cases, seed=seed, platform=platform, progress=tell)
+    if found.comparison is not None:
+        _show(found.comparison, markdown)
+    click.echo(found.sentence)
+    return found.exit_code
+
+
+@cli.command()
 @click.option("--from", "old", default="installed", show_default=True, metavar="VERSION", help="The JAX to come from.")
 @click.option("--to", "new", multiple=True, metavar="VERSION", help="To go to; repeatable.  [default: newest]")
 @_with_job
@@ -307,6 +339,32 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
     return found.exit_code
 
 
+@cli.command()
+@click.option(
+    "--versions",
+    type=_Names(),
+    default=(),
+    help="Versions of JAX, oldest first.  [default: each minor release from 0.4.30 on]",
+)
+@_with_job
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-history"),
+    show_default=True,
+    help="Folder for the tables and the page.",
+)
+def history(versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, **job: Any) -> int:
+    """Run the same cases under release after release of JAX, and say what each changed.
+
+    Exit codes: 0 done, 5 an environment could not be built.
+    """
+    names = tuple(versions) if versions != "all" else ()
+    found = chainback.history(names, job=Job(**job), pre=pre, cache=cache, output=output, tell=_say)
+    found.print(Console())
+    return found.exit_code
+
+
 def _say(what: str) -> None:
     click.echo(f"{what} …", err=True)
 
@@ -316,6 +374,8 @@ def _show(found: Any, markdown: bool) -> None:
         click.echo(found.markdown())
     else:
         found.print(Console())
+    worse = [(f"{row['outcome']}: {row['row']}", f"{row['moved']} {row['note']}".strip()) for row in found.worse]
+    announce(found.markdown(), worse, click.echo)
 
 
 @cli.command()

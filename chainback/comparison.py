@@ -26,7 +26,7 @@ from chainback.errors import UsageError
 from chainback.judgement import Verdict
 from chainback.report import SCHEMA, Report, markdown_table, read_csv, read_environment, records, write_csv
 
-__all__ = ["FALSE_ALARM", "KEYS", "Comparison", "Reading", "compare", "read"]
+__all__ = ["FALSE_ALARM", "KEYS", "Comparison", "Reading", "compare", "read", "telling"]
 
 #: What names a row of each table.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -162,7 +162,7 @@ class Comparison:
 
     def _told(self) -> list[dict[str, Any]]:
         """Return the rows that are neither as they were nor within their bounds, the worst first."""
-        told = [row for row in records(self.frame) if row["worse"] or row["outcome"] in ("drifted", "mended")]
+        told = [row for row in records(self.frame) if telling(row)]
         return sorted(told, key=lambda row: (not row["worse"], _OUTCOMES.index(row["outcome"])))
 
     def _shown(self) -> list[dict[str, Any]]:
@@ -368,6 +368,11 @@ def _swept_moves(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[boo
     before, after = int(old.get("lost_everything", 0)), int(new.get("lost_everything", 0))
     if abs(after - before) > max(1.0, _LOST * float(new["points"])):
         yield after > before, f"points where every digit is lost {before} → {after}"
+
+
+def telling(row: dict[str, Any]) -> bool:
+    """Whether a row of `comparison.csv` is neither as it was nor within its bound."""
+    return bool(row["worse"]) or row["outcome"] in ("drifted", "mended")
 
 
 def _styled(row: dict[str, Any]) -> tuple[str, str]:

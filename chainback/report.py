@@ -36,6 +36,7 @@ __all__ = [
     "records",
     "writable_folder",
     "write_csv",
+    "write_text",
 ]
 
 #: What a report folder holds.
@@ -131,8 +132,8 @@ class Report:
         ):
             write_csv(frame, target / name)
         if self.counts is not None:
-            _write(target / COUNTS_FILE, json.dumps(self.counts, separators=(",", ":")) + "\n")
-        _write(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
+            write_text(target / COUNTS_FILE, json.dumps(self.counts, separators=(",", ":")) + "\n")
+        write_text(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
         """Write a JUnit file: a test case for each row of each table, and an error if the run is incomplete."""
@@ -164,7 +165,7 @@ class Report:
             add("chainback", "the run is complete", 0, "error", str(self.environment.get("stopped", "interrupted")))
         for name, count in counts.items():
             suite.set(name, str(count))
-        _write(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
+        write_text(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
 
     def __rich__(self) -> RenderableType:
         return Group(self._engine_table(), *self._remarks())
@@ -173,21 +174,33 @@ class Report:
         """Print the table and what else there is to say; briefly, what was rejected and the verdict alone."""
         (console or Console()).print(Group(*self._verdict()) if brief else self)
 
-    def _engine_table(self) -> Table:
+    def markdown(self) -> str:
+        """Return the same as Markdown, for a step summary."""
+        rows = [list(map(str, cells)) for cells in self._engine_rows()]
+        remarks = [f"* {str(remark).replace('|', chr(92) + '|')}" for remark in self._remarks()]
+        return "\n".join([f"### {self._title()}", "", markdown_table(_COLUMNS, rows), "", *remarks]) + "\n"
+
+    def _title(self) -> str:
         environment = self.environment
         packages = environment.get("packages", {})
-        title = (
+        return (
             f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} "
             f"({environment.get('platform', '?')}), matmul precision {environment.get('matmul_precision', '?')}, "
             f"seed {environment.get('seed', '?')}"
         )
-        sharp = round(1 / environment.get("sharp_bound", FLOAT32.sharp_bound))
+
+    def _engine_rows(self) -> Iterable[tuple[RenderableType, ...]]:
+        for engine, rows in _by(records(self.tolerance), "engine").items():
+            yield _engine_cells(engine, rows, self.sharp_floor)
+
+    def _engine_table(self) -> Table:
+        sharp = round(1 / self.environment.get("sharp_bound", FLOAT32.sharp_bound))
         caption = (
             "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
             f"(median over rows). sharp: share of the components whose bound is at most 1/{sharp} of the truth."
         )
         table = Table(
-            title=title,
+            title=self._title(),
             title_justify="left",
             title_style="",
             caption=caption,
@@ -196,10 +209,10 @@ class Report:
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        for column in ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict"):
+        for column in _COLUMNS:
             table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
-        for engine, rows in _by(records(self.tolerance), "engine").items():
-            table.add_row(*_engine_cells(engine, rows, self.sharp_floor))
+        for cells in self._engine_rows():
+            table.add_row(*cells)
         return table
 
     def _remarks(self) -> Iterable[Text]:
@@ -267,6 +280,7 @@ def _spoken(row: dict[str, Any]) -> Iterable[str]:
             yield f"{key.replace('_', ' ')} {_number(value) if isinstance(value, float) else value}"
 
 
+_COLUMNS = ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict")
 #: How many rejections are printed.
 _SHOWN = 4
 _SPOKEN = (
@@ -339,10 +353,15 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     """Write a table as CSV, whole or not at all, so that `read_csv` gives back the same bits."""
-    _write(Path(path), frame.to_csv(index=False, lineterminator="\n", na_rep="nan"))
+    write_text(Path(path), frame.to_csv(index=False, lineterminator="\n", na_rep="nan"))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

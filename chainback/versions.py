@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
@@ -171,6 +172,11 @@ class Upgrade:
         failures = [f"* {run.jax}: {run.failure}" for run in self._failed()]
         parts = [markdown_table(_HEADER, self._rows()), *failures, *(c.markdown() for c in self.comparisons.values())]
         return "\n\n".join(parts)
+
+    @property
+    def worse(self) -> list[dict[str, Any]]:
+        """The rows that got worse, of all comparisons."""
+        return [row | {"row": f"{name}: {row['row']}"} for name, c in self.comparisons.items() for row in c.worse]
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write each version's report, and each comparison."""
