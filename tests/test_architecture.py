@@ -13,18 +13,8 @@ PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
-    *(
-        "tally",
-        "report",
-        "counts",
-        "comparison",
-        "plan",
-        "supervision",
-        "baselines",
-        "versions",
-        "chronicle",
-        "strategies",
-    ),
+    *("tally", "actions", "report", "counts", "comparison", "plan", "supervision"),
+    *("baselines", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "campaign", "scripts", "reproduction", "faults"),
