@@ -18,13 +18,13 @@ What is replaced, wherever it stands in code:
     numbers, True, inf, nan       ± 1, doubled, 0, negative; False; −inf and 0; 0
     f(a, b, k=c), a.f(b)          a; without b; with b before a; without k; maximum for minimum, any for all, …
     a[b:c, d]                     without a bound of the slice; d before b; a tuple of axes without one of them
-    statements                    nothing in their place; `return None`; a loop over nothing; an `except` that catches nothing
-                                  or only `Exception`; a function or class without its decorator
+    statements                    nothing in their place; `return None`; a loop over nothing; an `except` that catches
+                                  nothing, or only `Exception`; a function or class without its decorator
 
 What is left alone, since it cannot change a number or a verdict: docstrings, annotations and the aliases they use, imports,
 `__all__`. And the text of strings: sentences and labels are compared in full by the battery, and a changed letter would be
 seen in the same place by the same comparison. The order of arguments is left alone in functions that are symmetric in
-them (minimum, maximum, fmin, add, multiply, swapaxes' axes).
+them (minimum, maximum, fmin, add, multiply, swapaxes' axes; γ_n is a function of n u alone).
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ NAMES = {
     "BaseException": ("Exception",),
 }
 LIMITS = {"inf": ("-np.inf", "0.0"), "nan": ("0.0",)}
-SYMMETRIC = {"minimum", "maximum", "fmin", "add", "multiply", "swapaxes"}
+SYMMETRIC = {"minimum", "maximum", "fmin", "add", "multiply", "swapaxes", "gamma"}
 ATOMS = (ast.Name, ast.Constant, ast.Attribute, ast.Subscript, ast.Call, ast.Tuple, ast.List, ast.Set, ast.Dict)
 
 
@@ -197,8 +197,10 @@ def boolean(source: Source, node: ast.BoolOp) -> Iterator[Edit]:
     for start, end in places:
         yield Edit(start, end, other)
     for (_, end), (start, _) in pairwise([(0, source.start(node)), *places, (source.end(node), 0)]):
-        yield Edit(max(end, source.start(node)), start, " ") if len(places) > 1 else source.instead(
-            node, source.text[max(end, source.start(node)) : start].strip()
+        yield (
+            Edit(max(end, source.start(node)), start, " ")
+            if len(places) > 1
+            else source.instead(node, source.text[max(end, source.start(node)) : start].strip())
         )
 
 
@@ -248,11 +250,13 @@ def call(source: Source, node: ast.Call) -> Iterator[Edit]:
     keywords = [source.of(keyword) for keyword in node.keywords]
     if node.args and not isinstance(node.args[0], ast.Starred):
         yield source.instead(node, grouped(source, node.args[0]))
-    if isinstance(node.func, ast.Attribute) and not (isinstance(node.func.value, ast.Name) and node.func.value.id == "np"):
+    if isinstance(node.func, ast.Attribute) and not (
+        isinstance(node.func.value, ast.Name) and node.func.value.id == "np"
+    ):
         yield source.instead(node, grouped(source, node.func.value))
     for k in range(1, len(arguments)):
         yield listed(source, node, start, arguments[:k] + arguments[k + 1 :] + keywords)
-        if name not in SYMMETRIC:
+        if name not in SYMMETRIC or (name == "swapaxes" and k == 1):
             swapped = [*arguments[: k - 1], arguments[k], arguments[k - 1], *arguments[k + 1 :]]
             yield listed(source, node, start, swapped + keywords)
     for k in range(len(keywords)):
@@ -405,9 +409,7 @@ def still_alive(mutant: Mutant, **how: Any) -> bool:
 def complaints(survivors: Iterable[Mutant], excused: Iterable[tuple[str, str, str]]) -> list[str]:
     """A line for each survivor that is not excused, and for each excuse without a survivor."""
     survivors, excused = list(survivors), set(excused)
-    lines = [
-        f"SURVIVED {m.place}, line {m.line}\n- {m.before}\n+ {m.after}" for m in survivors if m.key not in excused
-    ]
+    lines = [f"SURVIVED {m.place}, line {m.line}\n- {m.before}\n+ {m.after}" for m in survivors if m.key not in excused]
     gone = excused - {m.key for m in survivors}
     return lines + [f"NO SURVIVOR {place}\n- {before}\n+ {after}" for place, before, after in sorted(gone)]
 
