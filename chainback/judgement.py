@@ -190,7 +190,7 @@ def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states:
     solved = substitution(case, couplings, slopes, states, within.arithmetic)
     return Steps(
         _within(linearisation(within), components_of(states[:, 1:], slopes, couplings)),
-        judge(case, gradients, arithmetic=within.arithmetic, within=solved),
+        judge(case, gradients, within=solved),
     )
 
 

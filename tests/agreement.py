@@ -233,6 +233,7 @@ EDGES: dict[str, tuple[Callable[[float], Case], bool]] = {
         False,
     ),
     "a state nears it": (lambda s: row_of(("relu", "identity"), [-LIMIT * s, 1.0], [0.0, 0.0], 1.0, -1.0), False),
+    "a residual nears it": (lambda s: row_of(("identity",), [1.0], [0.0], 0.0, -LIMIT * s), False),
     "the allowance reaches the gradient": (
         lambda s: row_of(("identity",) * 2, [1.0, 2.0**60], [0.0, 0.0], 0.0, -(2.0**-122) / s),
         True,
@@ -277,8 +278,10 @@ def width_edge(name: str, width: int, steps: int) -> Case:
         elif name == "floor":
             case = square(("identity",) * 2, [eye, eye * 2.0**60], [zero, zero], zero, one * 2.0**-119 / scale)
         else:
-            weights = [np.full((width, width), LIMIT * scale / 8), eye]
-            case = square(("relu", "identity"), weights, [-one * LIMIT * scale / 8 * width, zero], -one, -one)
+            layers = 1 if name == "affine alone" else 2
+            weights = [np.full((width, width), LIMIT * scale / 8), eye][:layers]
+            biases = [-one * LIMIT * scale / 8 * width, zero][:layers]
+            case = square(("relu", "identity")[:layers], weights, biases, -one, -one)
         cases.append(case)
     return together(*cases)
 
@@ -315,7 +318,7 @@ def growing_and_shrinking(depth: int, rows: int) -> tuple[Case, Case]:
 def wide_argument(steps: int) -> Case:
     """Dead units whose argument nears the largest number only with what rounding has added to the state before them."""
     weights = [(1e6, -LIMIT * scale, 1.0) for scale in np.exp2(np.linspace(-1.0, 2.0, steps))]
-    return together(*(row_of(("identity", "relu", "identity"), w, [-1e6 + 0.5, 0.0, 1.0]) for w in weights))
+    return together(*(row_of(("identity", "relu", "identity"), w, [-7e5 + 0.5, 0.0, 1.0], 0.7) for w in weights))
 
 
 #: A slope without bounds; and a curvature that overflows even float64 when it is multiplied by a large weight.

@@ -145,6 +145,9 @@ def peculiar() -> list[Case]:
     return [case.as_batch() for case in cases] + [together(*pair) for pair in pairs]
 
 
+WIDTH_EDGES = ("product", "floor", "affine", "affine alone")
+
+
 def edges() -> list[Case]:
     """Cases inside, at and outside the edges of what is decided."""
     # A dead unit whose argument may overflow though no product of couplings can; and couplings that grow, die, and grow.
@@ -152,7 +155,9 @@ def edges() -> list[Case]:
     waves = Chain.scalar([1.0, 64.0, 2.0**-30, 64.0, 2.0**-30, 64.0], [0.5] * 6, ["identity"] * 6)
     cases = [Case(dead, f32([1e6]), f32([0.25])).as_batch(), Case(waves, f32([1.5]), f32([0.25])).as_batch()]
     cases += [together(*(make(s) for s in (1.0 - 2.0**-22, 1.0, 1.0 + 2.0**-22))) for make, _ in EDGES.values()]
-    cases += [width_edge(name, width, steps=25) for name in ("product", "floor", "affine") for width in (1, 2, 3)]
+    cases += [width_edge(name, width, steps=25) for name in WIDTH_EDGES for width in (1, 2, 3)]
+    # The same where a case is alone in its batch: the first that is not decided, and the last that is.
+    cases += [width_edge("affine", 3, steps=25)[row].as_batch() for row in (12, 13)]
     cases += [small_gradients(state, width, steps=31) for state, width in ((8.0, 1), (-8.0, 2), (0.125, 3), (8.0, 3))]
     cases += [case for depth in (1, 2, 3, 6) for case in growing_and_shrinking(depth, rows=4)]
     return [*cases, wide_argument(steps=25)]
@@ -316,12 +321,16 @@ def assert_worst(fresh: Fresh) -> None:
     assert worst() == component(1, "dW_1[0,0]", 0.0, 0.0, 0.5)
     assert worst((0, 1, 9.0), (1, 4, -0.1875), (2, 9, 0.5)) == component(1, "dW_2[0,0]", -0.1875, 0.0, 0.125)
     assert worst((1, 4, 3e38), (2, 16, np.nan)).name == "db_3[0]"
+    assert worst((1, 3, np.inf), (1, 5, np.nan)).name == "dW_1[1,1]"  # nothing is worse than either: the first
     inside.bound[:] = 1e-300
     assert worst((2, 9, 3e38)).name == "dW_3[0,1]"  # its margin overflows in silence
     assert component(0, "", 5.0, 2.0, 2.0).margin == 1.5
+    assert type(worst((1, 4, 1.0)).row) is int
+    three = range(3)
+    weights = [f"{{}}_{i + 1}[{j},{k}]" for i in three for j in three for k in three]
+    vectors = [f"{{}}_{i + 1}[{j}]" for i in three for j in three]
+    case = draw("wide", seed=5, depth=3, width=3, batch=0, rows=3)
     envelope = fresh.bounds.envelope(case)
-    weights = [f"{{}}_{i}[{j},{k}]" for i in (1, 2, 3) for j in (0, 1) for k in (0, 1)]
-    vectors = [f"{{}}_{i}[{j}]" for i in (1, 2, 3) for j in (0, 1)]
     for each, names in (
         (envelope, [("dW", weights), ("db", vectors)]),
         (fresh.bounds.linearisation(envelope), [("state", vectors), ("slope", vectors), ("coupling", weights)]),
@@ -331,7 +340,6 @@ def assert_worst(fresh: Fresh) -> None:
             found = fresh.judgement.component_at(each, got, 2, place)
             assert found == component(2, name, got[2, place], each.reference[2, place], each.bound[2, place])
             assert {type(number) for number in (found.got, found.expected, found.bound)} == {float}
-    assert type(worst((1, 4, 1.0)).row) is int
 
 
 class Foreign:
@@ -407,35 +415,40 @@ def assert_raises(error: type[BaseException], call: Callable[[], Any]) -> None:
 
 def assert_steps(fresh: Fresh) -> None:
     """Linearisation and substitution are judged each by its own envelope, and what fails is named."""
-    case, judge_steps = three_cases(), fresh.judgement.judge_steps
     for how in ARITHMETICS.values():
-        inside = fresh.bounds.envelope(case, how)
-        system = dict(zip(("couplings", "slopes", "states"), (a.astype(f32) for a in true_system(case)), strict=True))
-        solved = fresh.bounds.substitution(case, *system.values(), how)
-        gradients = rows_of(solved, case)
-        for form in (np.asarray, list):
-            steps = judge_steps(case, gradients, **{k: form(v) for k, v in system.items()}, within=inside)
-            assert steps.linearisation.accepted_cases.all()
-            assert steps.substitution.accepted_cases.all()
-            assert [steps.failed(row) for row in range(3)] == [""] * 3
-            assert np.array_equal(steps.linearisation.envelope.bound, fresh.bounds.linearisation(inside).bound)
-            assert np.array_equal(steps.substitution.envelope.bound, solved.bound)
-        off = gradients[1].copy()
-        off[1, 1:, 0] += f32(1.0)
-        steps = judge_steps(case, (gradients[0], off), **system, within=inside)
-        assert steps.substitution.rejected_cases.tolist() == [False, True, False]
-        assert steps.failed(1).startswith("its substitution is wrong at db_2[0]: got ")
-        for part, at, name in (
-            ("states", (1, 3, 1), "state_3[1]"),
-            ("slopes", (1, 0, 1), "slope_1[1]"),
-            ("couplings", (1, 2, 1, 0), "coupling_3[1,0]"),
-        ):
-            wrong = {k: v.copy() for k, v in system.items()}
-            wrong[part][at] += f32(1.0)
-            steps = judge_steps(case, gradients, **wrong, within=inside)
-            assert steps.linearisation.rejected_cases.tolist() == [False, True, False]
-            assert steps.failed(1).startswith(f"its linearisation is wrong at {name}: got ")
-    assert " and its substitution is wrong at d" in steps.failed(1)
+        assert_steps_under(fresh, three_cases(), how)
+
+
+def assert_steps_under(fresh: Fresh, case: Case, how: Arithmetic) -> None:
+    """The same, in one arithmetic."""
+    inside = fresh.bounds.envelope(case, how)
+    parts = tuple(a.astype(f32) for a in true_system(case))
+    solved = fresh.bounds.substitution(case, *parts, how)
+    w, b = rows_of(solved, case)
+    for form in (np.asarray, list):
+        steps = fresh.judgement.judge_steps(case, (w, b), *map(form, parts), inside)
+        assert steps.linearisation.accepted_cases.all()
+        assert steps.substitution.accepted_cases.all()
+        assert [steps.failed(row) for row in range(3)] == [""] * 3
+        assert np.array_equal(steps.linearisation.envelope.bound, fresh.bounds.linearisation(inside).bound)
+        assert np.array_equal(steps.substitution.envelope.bound, solved.bound)
+    off = b.copy()
+    off[1, 1:, 0] += f32(1.0)
+    steps = fresh.judgement.judge_steps(case, (w, off), *parts, inside)
+    assert steps.substitution.rejected_cases.tolist() == [False, True, False]
+    assert steps.failed(1).startswith("its substitution is wrong at db_2[0]: got ")
+    for part, at, name in (
+        (0, (1, 2, 1, 0), "coupling_3[1,0]"),
+        (1, (1, 0, 1), "slope_1[1]"),
+        (2, (1, 3, 1), "state_3[1]"),
+    ):
+        wrong = [a.copy() for a in parts]
+        wrong[part][at] += f32(1.0)
+        steps = fresh.judgement.judge_steps(case, (w, b), *wrong, inside)
+        assert steps.linearisation.rejected_cases.tolist() == [False, True, False]
+        first, second = steps.failed(1).split(" and ")
+        assert first.startswith(f"its linearisation is wrong at {name}: got ")
+        assert second.startswith("its substitution is wrong at d")
 
 
 #: What a mutant must not survive.

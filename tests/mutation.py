@@ -50,21 +50,30 @@ class Edit(NamedTuple):
     end: int
     text: str
 
+    def applied(self, source: str) -> str:
+        """The text with the edit made."""
+        return source[: self.start] + self.text + source[self.end :]
+
 
 class Mutant(NamedTuple):
-    """One mutant: where it is, the lines it changes, and the whole mutated source of its module."""
+    """One mutant: where it is, what it changes, and the lines that it changes."""
 
     module: str
     place: str
     line: int
     before: str
     after: str
-    source: str
+    edit: Edit
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What identifies a mutant for as long as its line stays as it is: no line number."""
         return self.place, self.before, self.after
+
+    @property
+    def source(self) -> str:
+        """The whole mutated source of the module."""
+        return self.edit.applied(originals()[self.module])
 
 
 class Source:
@@ -196,12 +205,11 @@ def boolean(source: Source, node: ast.BoolOp) -> Iterator[Edit]:
     places = [source.operator(left, right, symbol) for left, right in pairwise(node.values)]
     for start, end in places:
         yield Edit(start, end, other)
-    for (_, end), (start, _) in pairwise([(0, source.start(node)), *places, (source.end(node), 0)]):
-        yield (
-            Edit(max(end, source.start(node)), start, " ")
-            if len(places) > 1
-            else source.instead(node, source.text[max(end, source.start(node)) : start].strip())
-        )
+    starts = [source.start(node), *(end for _, end in places)]
+    ends = [*(start for start, _ in places), source.end(node)]
+    parts = [source.text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    for k in range(len(parts)):
+        yield source.instead(node, f" {symbol} ".join(parts[:k] + parts[k + 1 :]))
 
 
 def unary(source: Source, node: ast.UnaryOp) -> Iterator[Edit]:
@@ -358,16 +366,16 @@ def reached(node: ast.AST, place: str) -> Iterator[tuple[str, ast.AST]]:
 
 def mutants(module: str, text: str) -> Iterator[Mutant]:
     """Every mutant of a module, in the order of its lines; no source twice."""
-    source, seen, found = Source(text), {text}, []
+    source, seen, found = Source(text), {hash(text)}, []
     for place, node in reached(ast.parse(text), module):
         for kinds, operator in OPERATORS:
             if isinstance(node, kinds):
                 found += [(edit, place) for edit in operator(source, node)]
     for edit, place in sorted(found, key=lambda pair: pair[0].start):
-        mutated = text[: edit.start] + edit.text + text[edit.end :]
+        mutated = hash(edit.applied(text))
         if mutated not in seen:
             seen.add(mutated)
-            yield Mutant(module, place, source.line(edit.start), *source.lines(edit), mutated)
+            yield Mutant(module, place, source.line(edit.start), *source.lines(edit), edit)
 
 
 def all_mutants() -> list[Mutant]:

@@ -184,7 +184,7 @@ def test_the_edge_of_the_decided_is_where_it_is_said_to_be(name: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", ["product", "floor", "affine"])
+@pytest.mark.parametrize("name", ["product", "floor", "affine", "affine alone"])
 def test_the_edge_of_the_decided_moves_with_the_width(name: str, width: int) -> None:
     case = width_edge(name, width, steps=97)
     decided = [found.decided for found in assert_bounds(case)]

@@ -59,7 +59,7 @@ MUTANTS = (
         "floor = 8.0 * depth * width * total * ends * lost",
     ),
     ("bounds", "total, peak = _products(norms[1:])", "total, peak = _products(norms)"),
-    ("bounds", "np.isfinite(floor) & ~toothless", "np.isfinite(floor)"),
+    ("bounds", "(reached < arithmetic.largest) & ~toothless", "(reached < arithmetic.largest)"),
     ("bounds", "return np.minimum(every, peak**2), peak", "return every, peak"),
     ("bounds", "decided &= forward < arithmetic.largest", "pass"),
     ("bounds", "decided = spread.decided & np.isfinite(bounds)", "decided = np.isfinite(bounds)"),
