@@ -295,6 +295,7 @@ def assert_verdicts(fresh: Fresh) -> None:
     by_hand.reference[2] = np.inf
     assert judge(case, (zero[0] + f32(np.inf), zero[1]), within=by_hand).verdict == "rejected"
     verdict = fresh.judgement.Verdict
+    assert list(verdict) == ["accepted", "rejected", "undecided", "not run"]
     for parts, whole, code in (
         ((), "undecided", 3),
         ((verdict.NOT_RUN,), "undecided", 3),
@@ -325,6 +326,8 @@ def assert_worst(fresh: Fresh) -> None:
     inside.bound[:] = 1e-300
     assert worst((2, 9, 3e38)).name == "dW_3[0,1]"  # its margin overflows in silence
     assert component(0, "", 5.0, 2.0, 2.0).margin == 1.5
+    said = "db_1[0]: got 0.333333333, expected 0.666666667 ± 0.14"
+    assert str(component(0, "db_1[0]", 1 / 3, 2 / 3, 1 / 7)) == said
     assert type(worst((1, 4, 1.0)).row) is int
     three = range(3)
     weights = [f"{{}}_{i + 1}[{j},{k}]" for i in three for j in three for k in three]
@@ -486,8 +489,8 @@ def survives(sources: dict[str, str], first: str = "", checks: tuple[Check, ...]
     """
     with warnings.catch_warnings(action="ignore"):
         codes = {name: compile(sources[name], f"{name}.py", "exec") for name in MODULES}
+    expected = questions()
     with patch.dict(ACTIVATIONS, own()), warnings.catch_warnings(), limited(PATIENCE):
-        expected = questions()
         warnings.simplefilter("error")
         try:
             with loaded(codes) as fresh:

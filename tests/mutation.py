@@ -21,10 +21,10 @@ What is replaced, wherever it stands in code:
     statements                    nothing in their place; `return None`; a loop over nothing; an `except` that catches
                                   nothing, or only `Exception`; a function or class without its decorator
 
-What is left alone, since it cannot change a number or a verdict: docstrings, annotations and the aliases they use, imports,
-`__all__`. And the text of strings: sentences and labels are compared in full by the battery, and a changed letter would be
-seen in the same place by the same comparison. The order of arguments is left alone in functions that are symmetric in
-them (minimum, maximum, fmin, add, multiply, swapaxes' axes; γ_n is a function of n u alone).
+What is left alone: docstrings, annotations and the aliases they use, imports and `__all__`, which decide no number and no
+verdict; the text of strings, for which sentences and labels are compared in full by the battery; and the order of
+arguments in functions that are symmetric in them (minimum, maximum, fmin, add, multiply; the axes of swapaxes; γ_n, a
+function of n u alone).
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ import ast
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from battery import MODULES, originals, survives
 
+#: Function, line as it is, line as it becomes.
+Key = tuple[str, str, str]
 EQUIVALENTS = Path(__file__).with_name("equivalent_mutants.txt")
 
 
@@ -66,7 +68,7 @@ class Mutant(NamedTuple):
     edit: Edit
 
     @property
-    def key(self) -> tuple[str, str, str]:
+    def key(self) -> Key:
         """What identifies a mutant for as long as its line stays as it is: no line number."""
         return self.place, self.before, self.after
 
@@ -383,13 +385,13 @@ def all_mutants() -> list[Mutant]:
     return [mutant for module in MODULES for mutant in mutants(module, originals()[module])]
 
 
-def equivalents(text: str) -> dict[tuple[str, str, str], str]:
+def equivalents(text: str) -> dict[Key, str]:
     """Read the list of equivalent mutants: each mutant's key, and the reason above it.
 
     A reason is a run of lines that begin with `# `; then the function's name; then `- ` the line as it is and, for each
     mutant of it, `+ ` the line as the mutant has it.
     """
-    found: dict[tuple[str, str, str], str] = {}
+    found: dict[Key, str] = {}
     reason, place, before, fresh = "", "", "", False
     for line in filter(str.strip, text.splitlines()):
         mark, rest = line[0], line[2:].strip()
@@ -414,12 +416,15 @@ def still_alive(mutant: Mutant, **how: Any) -> bool:
     return survives(originals() | {mutant.module: mutant.source}, first=mutant.module, **how)
 
 
-def complaints(survivors: Iterable[Mutant], excused: Iterable[tuple[str, str, str]]) -> list[str]:
-    """A line for each survivor that is not excused, and for each excuse without a survivor."""
-    survivors, excused = list(survivors), set(excused)
-    lines = [f"SURVIVED {m.place}, line {m.line}\n- {m.before}\n+ {m.after}" for m in survivors if m.key not in excused]
-    gone = excused - {m.key for m in survivors}
-    return lines + [f"NO SURVIVOR {place}\n- {before}\n+ {after}" for place, before, after in sorted(gone)]
+def unlisted(survivors: Iterable[Mutant], excused: Collection[Key]) -> list[str]:
+    """What to say of each survivor that is not in the list."""
+    return [f"SURVIVED {m.place}, line {m.line}\n- {m.before}\n+ {m.after}" for m in survivors if m.key not in excused]
+
+
+def stale(survivors: Iterable[Mutant], excused: Collection[Key]) -> list[str]:
+    """What to say of each entry of the list that is no survivor."""
+    gone = set(excused) - {mutant.key for mutant in survivors}
+    return [f"NO SURVIVOR {place}\n- {before}\n+ {after}" for place, before, after in sorted(gone)]
 
 
 def main(only: str = "") -> int:
@@ -431,8 +436,8 @@ def main(only: str = "") -> int:
             if still_alive(mutant):
                 alive.append(mutant)
     excused = {key: reason for key, reason in equivalents(EQUIVALENTS.read_text()).items() if key[0].startswith(only)}
-    wrong = complaints(alive, excused)
-    print(*wrong, sep="\n")
+    wrong = unlisted(alive, excused) + stale(alive, excused)
+    print("\n".join(wrong), end="\n" * bool(wrong))
     for module, count in total.items():
         left = sum(mutant.module == module for mutant in alive)
         print(f"{module}: {count} mutants, {count - left} killed, {left} survived")

@@ -1,7 +1,13 @@
-"""Mutants of the truth, the bounds and the judge: a fixed sample, each killed by the battery of `battery.py`."""
+"""Mutants of the truth, the bounds and the judge: some by hand, and a sample of all that `mutation.py` makes."""
 
+import random
+from pathlib import Path
+
+import battery
+import mutation
 import pytest
-from battery import originals, survives
+from battery import CHECKS, originals, survives
+from mutation import EQUIVALENTS, Key, Mutant, all_mutants, equivalents, main, still_alive, unlisted
 
 
 def test_the_original_survives() -> None:
@@ -79,4 +85,162 @@ MUTANTS = (
 def test_a_mutant_is_killed(module: str, there: str, instead: str) -> None:
     sources = originals()
     assert sources[module].count(there) == 1, "the list of mutants has rotted"
-    assert not survives(sources | {module: sources[module].replace(there, instead)})
+    assert not survives(sources | {module: sources[module].replace(there, instead)}, first=module)
+
+
+#: The complete run is `python tests/mutation.py`: a few minutes.
+SAMPLE = 150
+
+
+def listed() -> dict[Key, str]:
+    return equivalents(EQUIVALENTS.read_text())
+
+
+def test_a_sample_of_all_mutants_is_killed_or_listed() -> None:
+    chosen = random.Random(1).sample(all_mutants(), SAMPLE)
+    assert unlisted([mutant for mutant in chosen if still_alive(mutant)], listed()) == []
+
+
+def test_every_entry_of_the_list_is_a_mutant_and_has_a_reason() -> None:
+    assert set(listed()) <= {mutant.key for mutant in all_mutants()}
+    assert all(reason.endswith(".") for reason in listed().values())
+
+
+def one(place: str, after: str) -> Mutant:
+    (found,) = (mutant for mutant in all_mutants() if mutant.place == place and mutant.after == after)
+    return found
+
+
+def test_a_battery_without_one_of_its_checks_is_noticed() -> None:
+    before, after = (
+        "return abs(self.got - self.expected) / self.bound",
+        "return abs(self.got + self.expected) / self.bound",
+    )
+    mutant = one("judgement.Component.margin", after)
+    assert not still_alive(mutant)
+    fewer = tuple(check for check in CHECKS if check.__name__ != "assert_worst")
+    assert still_alive(mutant, checks=fewer)
+    said = f"SURVIVED judgement.Component.margin, line {mutant.line}\n- {before}\n+ {after}"
+    assert unlisted([mutant], listed()) == [said]
+
+
+def test_a_mutant_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(battery, "PATIENCE", 0.5)
+    there = "    for i in reversed(range(len(slopes))):\n"
+    assert originals()["oracle"].count(there) == 1
+    assert not survives(
+        {**originals(), "oracle": originals()["oracle"].replace(there, "    while True:\n        i = 0\n")}
+    )
+
+
+def test_what_is_no_python_is_no_mutant() -> None:
+    with pytest.raises(SyntaxError):
+        survives({**originals(), "oracle": "("})
+
+
+def test_the_exit_code_tells_whether_the_list_is_right(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = "judgement.Steps.failed"
+    assert main(place) == 0
+    assert capsys.readouterr().out.endswith("s\n")
+    path = tmp_path / "equivalents.txt"
+    monkeypatch.setattr(mutation, "EQUIVALENTS", path)
+    path.write_text("")
+    assert main(place) == 1
+    assert "SURVIVED judgement.Steps.failed" in capsys.readouterr().out
+    path.write_text(EQUIVALENTS.read_text() + f"# No reason.\n{place}\n- said = []\n+ pass\n")
+    assert main(place) == 1
+    assert "NO SURVIVOR judgement.Steps.failed\n- said = []\n+ pass" in capsys.readouterr().out
+
+
+def test_nothing_is_listed_twice() -> None:
+    text = "# One,\n# of two lines.\nf\n- a\n+ b\n+ c\n\n# Two.\ng\n- a\n+ b\n"
+    assert equivalents(text) == {
+        ("f", "a", "b"): "One, of two lines.",
+        ("f", "a", "c"): "One, of two lines.",
+        ("g", "a", "b"): "Two.",
+    }
+    with pytest.raises(ValueError, match="listed twice"):
+        equivalents(text + "+ b\n")
+
+
+#: Lines of code, and what they must become.
+LINES = {
+    "E = δ * (a + b)": {
+        "E = δ / (a + b)",
+        "E = δ",
+        "E = (a + b)",
+        "E = δ * (a - b)",
+        "E = δ * (a)",
+        "E = δ * (b)",
+        "pass",
+    },
+    "E += a": {"E -= a", "E = a", "pass"},
+    "E = a < b": {"E = a <= b", "E = a >= b", "E = a != b", "E = True", "E = False", "pass"},
+    "E = a is not b": {"E = a is b", "E = True", "E = False", "pass"},
+    "E = a and b and c": {
+        *("E = a or b and c", "E = a and b or c", "pass"),
+        *("E = b and c", "E = a and c", "E = a and b"),
+    },
+    "E = 3.0 if not a else -b": {
+        *(
+            "E = 4.0 if not a else -b",
+            "E = 2.0 if not a else -b",
+            "E = 6.0 if not a else -b",
+            "E = 0.0 if not a else -b",
+        ),
+        *("E = -3.0 if not a else -b", "E = 3.0 if a else -b", "E = 3.0 if not a else b", "E = 3.0 if True else -b"),
+        *("E = 3.0 if False else -b", "E = 3.0 if (not (not a)) else -b", "pass"),
+    },
+    "E = np.maximum(a, b)": {"E = np.minimum(a, b)", "E = a", "E = np.maximum(a)", "pass"},
+    "E = f(a, -b, k=True)": {
+        *("E = a", "E = f(a, k=True)", "E = f(-b, a, k=True)", "E = f(a, b, k=True)", "E = f(a, -b, k=False)"),
+        *("E = f(a, -b)", "pass"),
+    },
+    "E = (a + b).max(axis=(x, y))": {
+        *(
+            "E = (a - b).max(axis=(x, y))",
+            "E = (a).max(axis=(x, y))",
+            "E = (b).max(axis=(x, y))",
+            "E = (a + b)",
+            "pass",
+        ),
+        *(
+            "E = (a + b).min(axis=(x, y))",
+            "E = (a + b).max()",
+            "E = (a + b).max(axis=(x,))",
+            "E = (a + b).max(axis=(y,))",
+        ),
+    },
+    "E = a[b:c, d]": {"E = a[:c, d]", "E = a[b:, d]", "E = a[d, b:c]", "pass"},
+    "E = f'{a + b}', np.nan": {
+        *("E = f'{a - b}', np.nan", "E = f'{a}', np.nan", "E = f'{b}', np.nan", "E = f'{a + b}', 0.0", "pass"),
+    },
+    "for i in a: raise": {"for i in (): raise", "for i in a: pass"},
+    "E = [i for i in a if b]": {
+        *("E = [i for i in () if b]", "E = [i for i in a if True]", "E = [i for i in a if False]", "pass"),
+    },
+    "def f(a: int = 1): return b": {
+        *("def f(a: int = 2): return b", "def f(a: int = 0): return b", "def f(a: int = -1): return b"),
+        "def f(a: int = 1): return None",
+    },
+    'import a; b: int; __all__ = [1]; "text"; E = "text"': {'import a; b: int; __all__ = [1]; "text"; pass'},
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_mutants_of_a_line(line: str) -> None:
+    found = [mutant.after for mutant in mutation.mutants("m", f"x = λ\n{line}\n") if mutant.line == 2]
+    assert len(found) == len(set(found))
+    assert set(found) == LINES[line]
+
+
+def test_exceptions_and_decorators_have_mutants_too() -> None:
+    text = "@d\ndef f():\n    try:\n        pass\n    except BaseException:\n        raise\n"
+    assert [(m.place, m.before, m.after) for m in mutation.mutants("m", text)] == [
+        ("m.f", "@d", ""),
+        ("m.f", "except BaseException:", "except ():"),
+        ("m.f", "except BaseException:", "except Exception:"),
+        ("m.f", "raise", "pass"),
+    ]
