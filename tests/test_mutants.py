@@ -89,7 +89,7 @@ def test_a_mutant_is_killed(module: str, there: str, instead: str) -> None:
 
 
 #: The complete run is `python tests/mutation.py`: a few minutes.
-SAMPLE = 150
+SAMPLE = 100
 
 
 def listed() -> dict[Key, str]:
