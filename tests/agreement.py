@@ -232,6 +232,10 @@ EDGES: dict[str, tuple[Callable[[float], Case], bool]] = {
         lambda s: row_of(("identity",) * 2, [1.0, LIMIT * s], [0.0, 0.0], 0.0, -1.0),
         False,
     ),
+    "a product nears it on its way": (
+        lambda s: row_of(("identity",) * 4, [1.0, LIMIT * s, 2.0**-60, 4.0], [0.0] * 4, 0.0, -1.0),
+        False,
+    ),
     "a state nears it": (lambda s: row_of(("relu", "identity"), [-LIMIT * s, 1.0], [0.0, 0.0], 1.0, -1.0), False),
     "a residual nears it": (lambda s: row_of(("identity",), [1.0], [0.0], 0.0, -LIMIT * s), False),
     "the allowance reaches the gradient": (

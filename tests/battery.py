@@ -211,10 +211,12 @@ def assert_records(fresh: Fresh) -> None:
             linear, solved = bounds.linearisation(inside), bounds.substitution(case, *system, how)
             assert inside.arithmetic is linear.arithmetic is solved.arithmetic is how
             assert (linear.truth, linear.spread) == (inside.truth, inside.spread)
+            assert not bounds.linearisation(replace(inside, decided=~inside.decided)).decided.any()
             assert (inside.layout, linear.layout) == (bounds.GRADIENT, bounds.LINEARISATION)
             for truth in (inside.truth, solved.truth):
                 assert np.array_equal(truth.weights, np.moveaxis(case.as_batch().chain.weights, 0, -1))
                 assert np.array_equal(truth.biases, np.moveaxis(case.as_batch().chain.biases, 0, -1))
+            assert solved.truth.arguments.shape == solved.truth.biases.shape
             assert np.isnan(solved.truth.arguments).all()  # a system says nothing of them
         found = fresh.oracle.true_gradient(case)
         assert (found.weights.shape, found.biases.shape) == (case.chain.weights.shape, case.chain.biases.shape)
@@ -303,7 +305,7 @@ def assert_verdicts(fresh: Fresh) -> None:
         ((verdict.ACCEPTED, verdict.UNDECIDED), "undecided", 3),
         ((verdict.ACCEPTED, verdict.UNDECIDED, verdict.REJECTED), "rejected", 1),
     ):
-        assert fresh.judgement.overall(parts) == whole
+        assert fresh.judgement.overall(iter(parts)) == whole
         assert fresh.judgement.exit_code(fresh.judgement.overall(parts)) == code
 
 
@@ -380,6 +382,7 @@ def assert_answers(fresh: Fresh) -> None:
         ((w, w), "its dbiases have shape (3, 3, 2, 2), expected (3, 3, 2)"),
         ((w, b[:2]), "its dbiases have shape (2, 3, 2), expected (3, 3, 2)"),
         ((w.astype(float), b), "its dweights have dtype float64, expected float32"),
+        ((w.tolist(), b), "its dweights have dtype float64, expected float32"),
         ((w, b.astype(np.float16)), "its dbiases have dtype float16, expected float32"),
         ((Raising(ValueError("no")), b), "its dweights cannot be read as an array (ValueError: no)"),
         ((w, Raising(SystemExit(3))), "its dbiases cannot be read as an array (SystemExit: 3)"),
@@ -389,9 +392,10 @@ def assert_answers(fresh: Fresh) -> None:
         assert (found.rejected_cases.tolist(), found.accepted_cases.tolist()) == ([True] * 3, [False] * 3)
         arrays = (found.got, found.deviation, found.accepted_components)
         assert [(a.shape, a.dtype) for a in arrays] == [((0, 0), kind) for kind in (f32, float, bool)]
-    for answer in (right, list(right), Chain(w, b, case.chain.activations)):
+    for answer in (right, list(right), ([*w], [*b]), Chain(w, b, case.chain.activations)):
         assert judge(case, answer).accepted_cases.all()
     assert judge(case[1], (w[1], b[1])).accepted
+    assert judge(case[1], ([*w[1]], [*b[1]])).accepted
     parts = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
     weights, biases, inputs, targets = map(Foreign, parts)
     foreign = Case(Chain(weights, biases, case.chain.activations), inputs, targets)
