@@ -146,15 +146,16 @@ def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
     """
     truth = oracle.solve(case)
     with np.errstate(all="ignore"):
-        spread = _spread(truth, case.as_batch().chain.activations, arithmetic)
+        spread = _spread(truth, case.chain.activations, arithmetic)
     return _judgeable(truth, spread, arithmetic)
 
 
 def _judgeable(truth: Truth, spread: Spread, arithmetic: Arithmetic) -> Envelope:
     gradients = _rows(truth.weight_gradients, truth.bias_gradients)
     bounds = _rows(spread.weight_gradients, spread.bias_gradients)
-    # An infinite bound would accept anything: where one comes out, nothing is decided.
-    decided = spread.decided & np.isfinite(bounds).all(axis=1) & np.isfinite(gradients).all(axis=1)
+    # An infinite bound would accept anything: where one comes out, nothing is decided. A bound holds u times the
+    # gradient's magnitude, and is not finite where the gradient is not.
+    decided = spread.decided & np.isfinite(bounds).all(axis=1)
     return Envelope(gradients, bounds, decided, arithmetic, truth, spread)
 
 
@@ -170,7 +171,7 @@ def linearisation(within: Envelope) -> Envelope:
         bound = bound + 2.0 * arithmetic.smallest_normal * np.maximum(1.0, np.maximum(weights, np.abs(slopes)))
         reference = _rows(truth.states[1:], truth.slopes, couplings)
         bounds = _rows(spread.states[1:], spread.slopes, bound)
-    decided = within.decided & np.isfinite(reference).all(axis=1) & np.isfinite(bounds).all(axis=1)
+    decided = within.decided & np.isfinite(bounds).all(axis=1)
     return Envelope(reference, bounds, decided, arithmetic, truth, spread, LINEARISATION)
 
 
@@ -240,7 +241,7 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
 
     # Forward. A subnormal operand may be read as zero: it is then wrong by its whole size.
     lost_weights, lost_biases = (np.where(a < tiny, a, 0.0) for a in (weights, biases))
-    any_lost = bool(lost_weights.any())
+    any_lost = lost_weights.any()
     affine = gamma(width + 1, u) + q
     models = [activation(name) for name in names]
     locals_, value_rounding, slope_rounding = _local_behaviour(truth, names, arithmetic)
@@ -317,7 +318,7 @@ def _partial_products(
         np.abs(truth.bias_gradients).max(axis=(0, 1)), np.abs(truth.weight_gradients).max(axis=(0, 1, 2))
     )
     toothless = floor > np.maximum(gradient, _NEGLIGIBLE)
-    return floor, (reached < arithmetic.largest) & np.isfinite(floor) & ~toothless
+    return floor, (reached < arithmetic.largest) & ~toothless
 
 
 def _matvec_each(matrices: Array, vectors: Array) -> Array:
@@ -352,14 +353,14 @@ def _exact_in_any_order(
     """
     granule = np.minimum((_lowest_bit(weights) * _lowest_bit(states)).min(axis=1), _lowest_bit(biases))
     total = matvec(weights, states) + biases
-    return (granule >= tiny) & (total * u <= granule) & np.isfinite(total)
+    return (granule >= tiny) & (total * u <= granule)
 
 
 def _lowest_bit(values: Array) -> Array:
     """Return the largest power of two that divides each float64 number; infinity for 0."""
     mantissas, exponents = np.frexp(values)
     integers = (mantissas * 2.0**53).astype(np.int64)
-    return np.where(values == 0.0, np.inf, np.ldexp((integers & -integers).astype(np.float64), exponents - 53))
+    return np.where(values == 0.0, np.inf, np.ldexp(integers & -integers, exponents - 53))
 
 
 def _through_activation(
@@ -378,7 +379,7 @@ def _through_activation(
     else:
         curvature, second, third, rate, _ = local
         # Within a spread of 1 / rate the decay still counts; beyond it the global maxima stand.
-        growth = np.where(rate * E_z <= 1.0, np.exp(np.minimum(rate * E_z, 1.0)), np.inf)
+        growth = np.where(rate * E_z <= 1.0, np.exp(rate * E_z), np.inf)
         second, third = np.fmin(model.second_max, second * growth), np.fmin(model.third_max, third * growth)
         for crease in model.creases:
             curvature = np.where(np.abs(z - crease) <= E_z, second, curvature)

@@ -133,8 +133,8 @@ class Judgement:
             margin = self.error / self.envelope.bound
         margin[~self.envelope.decided] = -1.0
         margin[np.isnan(margin)] = np.inf
-        row, place = np.unravel_index(int(np.argmax(margin)), margin.shape)
-        return component_at(self.envelope, self.got, int(row), int(place))
+        row, place = map(int, np.unravel_index(np.argmax(margin), margin.shape))
+        return component_at(self.envelope, self.got, row, place)
 
 
 def component_at(envelope: Envelope, got: Array, row: int, place: int) -> Component:
@@ -190,7 +190,7 @@ def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states:
     solved = substitution(case, couplings, slopes, states, within.arithmetic)
     return Steps(
         _within(linearisation(within), components_of(states[:, 1:], slopes, couplings)),
-        judge(case, gradients, arithmetic=within.arithmetic, within=solved),
+        judge(case, gradients, within=solved),
     )
 
 
@@ -228,7 +228,7 @@ def judge(
 def _within(bounds: Envelope, answer: Array) -> Judgement:
     """Decide: the one comparison on which every verdict stands."""
     with np.errstate(invalid="ignore"):
-        deviation = np.subtract(answer, bounds.reference, dtype=np.float64)
+        deviation = answer - bounds.reference
         return Judgement(bounds, "", answer, deviation, np.abs(deviation) <= bounds.bound)
 
 

@@ -1,5 +1,7 @@
 """Cases by hand, and what it means that an envelope agrees with the scalar derivation of `reference_bounds.py`."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -214,3 +216,121 @@ ODDITIES = {
     "settled": replace(BROKEN, settled=True),
     "settled curve": replace(ODD, settled=True),
 }
+
+
+def true_system(case: Case) -> System:
+    """The exact system of a case, in float64."""
+    truth = envelope(case).truth
+    system = (truth.slopes[:, :, None] * truth.weights, truth.slopes, truth.states)
+    return tuple(np.moveaxis(part, -1, 0) for part in system)
+
+
+#: Cases at an edge of what is decided, by a factor of the weight that is at the edge: decided just inside, or not.
+LIMIT = FLOAT32.largest / 2.0**24
+EDGES: dict[str, tuple[Callable[[float], Case], bool]] = {
+    "a product nears the largest number": (
+        lambda s: row_of(("identity",) * 2, [1.0, LIMIT * s], [0.0, 0.0], 0.0, -1.0),
+        False,
+    ),
+    "a product nears it on its way": (
+        lambda s: row_of(("identity",) * 4, [1.0, LIMIT * s, 2.0**-60, 4.0], [0.0] * 4, 0.0, -1.0),
+        False,
+    ),
+    "a state nears it": (lambda s: row_of(("relu", "identity"), [-LIMIT * s, 1.0], [0.0, 0.0], 1.0, -1.0), False),
+    "a residual nears it": (lambda s: row_of(("identity",), [1.0], [0.0], 0.0, -LIMIT * s), False),
+    "the allowance reaches the gradient": (
+        lambda s: row_of(("identity",) * 2, [1.0, 2.0**60], [0.0, 0.0], 0.0, -(2.0**-122) / s),
+        True,
+    ),
+    "the allowance is no longer negligible": (
+        lambda s: row_of(("identity",) * 2, [1.0, 2.0**22 * s], [0.0, 0.0], 0.0, -(2.0**-125)),
+        True,
+    ),
+}
+
+
+def argument_at_zero(**changes: Any) -> tuple[Case, Activation, float]:
+    """A curved layer whose argument is 0, so that E_z and −E_z are numbers beside it; and E_z."""
+    case, model = row_of(("odd",), [3.0], [-3.0], 1.0, 5.0), replace(ODD, **{"kinks": (), "creases": (), **changes})
+    return case, model, scalar_spread(case)
+
+
+def scalar_spread(case: Case) -> float:
+    numbers = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
+    found = scalar.gradient_bounds(
+        *(a.tolist() for a in numbers[:2]), ("sin",), *(a.tolist() for a in numbers[2:]), FLOAT32
+    )
+    assert found.z == [[0.0]]
+    return found.E_z[0][0]
+
+
+def by_values(values: tuple[float, ...], width: int, seed: int) -> tuple[Case, System]:
+    """A system of these values alone, of no chain in particular."""
+    rng, shape = np.random.default_rng(seed), (4, 3, width)
+    C, δ, x, y = (rng.choice(f32(values), size) for size in ((*shape, width), shape, (4, 4, width), (4, width)))
+    chain = Chain(np.ones_like(C), np.zeros_like(δ), ("identity",) * 3)
+    return Case(chain, x[:, 0], y), (C, δ, x)
+
+
+def width_edge(name: str, width: int, steps: int) -> Case:
+    """Cases from inside to outside of an edge of what is decided, where the edge moves with the width."""
+    eye, zero, one = np.eye(width), np.zeros(width), np.ones(width)
+    cases = []
+    for scale in np.exp2(np.linspace(-6.0, 6.0, steps)):
+        if name == "product":
+            case = square(("identity",) * 2, [eye, eye * LIMIT * scale / 8], [zero, zero], zero, -one)
+        elif name == "floor":
+            case = square(("identity",) * 2, [eye, eye * 2.0**60], [zero, zero], zero, one * 2.0**-119 / scale)
+        else:
+            layers = 1 if name == "affine alone" else 2
+            weights = [np.full((width, width), LIMIT * scale / 8), eye][:layers]
+            biases = [-one * LIMIT * scale / 8 * width, zero][:layers]
+            case = square(("relu", "identity")[:layers], weights, biases, -one, -one)
+        cases.append(case)
+    return together(*cases)
+
+
+def small_gradients(state: float, width: int, steps: int) -> Case:
+    """Behind couplings of 2^60 a layer of zeros: the gradient is r and r xᵀ, as small as the target makes it."""
+    eye, zero, falling = np.eye(width), np.zeros(width), -(0.4 ** np.arange(width))
+    return together(
+        *(
+            square(
+                ("identity",) * 3,
+                [eye * 2.0**-60, eye * 2.0**60, eye * 0.0],
+                [zero] * 3,
+                state * falling,
+                -falling * scale * 2.0**-60,
+            )
+            for scale in np.exp2(np.linspace(-6.0, 9.0, steps))
+        )
+    )
+
+
+def growing_and_shrinking(depth: int, rows: int) -> tuple[Case, Case]:
+    """Couplings that grow and shrink at random, so that the largest product is that of some run of them."""
+    rng, narrow, wide = np.random.default_rng(depth), [], []
+    for _ in range(rows):
+        weights = np.ldexp(rng.choice([1.0, -1.5], depth), rng.integers(-30, 31, depth))
+        narrow.append(row_of(("identity",) * depth, weights, np.zeros(depth), 0.0, 2.0**-70))
+        weights = np.ldexp(rng.normal(size=(depth, 3, 3)), rng.integers(-30, 31, (depth, 1, 1)))
+        target = [2.0**-70, 0.0, 2.0**-80]
+        wide.append(square(("sin",) * depth, weights, np.zeros((depth, 3)), np.zeros(3), target))
+    return together(*narrow), together(*wide)
+
+
+def wide_argument(steps: int) -> Case:
+    """Dead units whose argument nears the largest number only with what rounding has added to the state before them."""
+    weights = [(1e6, -LIMIT * scale, 1.0) for scale in np.exp2(np.linspace(-1.0, 2.0, steps))]
+    return together(*(row_of(("identity", "relu", "identity"), w, [-7e5 + 0.5, 0.0, 1.0], 0.7) for w in weights))
+
+
+#: A slope without bounds; and a curvature that overflows even float64 when it is multiplied by a large weight.
+UNBOUNDED = replace(ODD, slope_range=(0.0, math.inf), second_max=math.inf, third_max=math.inf)
+STEEP = replace(
+    ODD,
+    local=lambda z: Local(1e290 + 0.0 * z, 1e290, 1e290, 0.0, 0.5, 0.5),
+    second_max=1e290,
+    third_max=1e290,
+    slope_range=(-1e300, 1e300),
+)

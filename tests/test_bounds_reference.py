@@ -11,20 +11,30 @@ import reference_bounds as scalar
 from agreement import (
     BROKEN,
     BY_HAND,
+    EDGES,
     ODD,
     ODDITIES,
+    STEEP,
+    UNBOUNDED,
     System,
+    argument_at_zero,
     assert_gradients,
     assert_inside,
+    by_values,
+    growing_and_shrinking,
     rough_system,
     row_of,
     scalar_gradients,
     scalar_substitutions,
+    small_gradients,
     square,
     together,
+    true_system,
+    wide_argument,
+    width_edge,
 )
 
-from chainback import ENSEMBLES, Case, Chain, draw
+from chainback import ENSEMBLES, Case, draw
 from chainback.activations import ACTIVATIONS, Activation
 from chainback.bounds import envelope, linearisation, substitution
 from chainback.rounding import ARITHMETICS, FLOAT32, Arithmetic
@@ -102,21 +112,6 @@ def test_each_number_of_an_activation_has_its_place(
     assert_bounds(together(*far), ARITHMETICS[arithmetic])
 
 
-def argument_at_zero(**changes: Any) -> tuple[Case, Activation, float]:
-    """A curved layer whose argument is 0, so that E_z and −E_z are numbers beside it; and E_z."""
-    case, model = row_of(("odd",), [3.0], [-3.0], 1.0, 5.0), replace(ODD, **{"kinks": (), "creases": (), **changes})
-    return case, model, scalar_spread(case)
-
-
-def scalar_spread(case: Case) -> float:
-    numbers = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
-    found = scalar.gradient_bounds(
-        *(a.tolist() for a in numbers[:2]), ("sin",), *(a.tolist() for a in numbers[2:]), FLOAT32
-    )
-    assert found.z == [[0.0]]
-    return found.E_z[0][0]
-
-
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("what", ["kinks", "creases"])
 def test_a_kink_or_crease_at_the_very_edge_of_the_spread_counts(
@@ -155,7 +150,7 @@ def test_a_spread_of_zero_counts_at_a_kink_unless_it_is_settled(odd: Callable[[A
 
 def test_an_infinite_slope_or_bound_decides_nothing(odd: Callable[[Activation], None]) -> None:
     # A value within a finite range, a slope that is not: the bound of db_1 alone is infinite.
-    odd(replace(ODD, slope_range=(0.0, math.inf), second_max=math.inf, third_max=math.inf))
+    odd(UNBOUNDED)
     case = row_of(("odd",), [1e7], [-1e7], 1.0, 5.0)
     (found,) = assert_bounds(case)
     assert found.within_range
@@ -164,23 +159,18 @@ def test_an_infinite_slope_or_bound_decides_nothing(odd: Callable[[Activation], 
     assert not linearisation(envelope(case)).decided.any()
 
 
-#: Cases at an edge of what is decided, by a factor of the weight that is at the edge: decided just inside, or not.
-LIMIT = largest / 2.0**24
-EDGES: dict[str, tuple[Callable[[float], Case], bool]] = {
-    "a product nears the largest number": (
-        lambda s: row_of(("identity",) * 2, [1.0, LIMIT * s], [0.0, 0.0], 0.0, -1.0),
-        False,
-    ),
-    "a state nears it": (lambda s: row_of(("relu", "identity"), [-LIMIT * s, 1.0], [0.0, 0.0], 1.0, -1.0), False),
-    "the allowance reaches the gradient": (
-        lambda s: row_of(("identity",) * 2, [1.0, 2.0**60], [0.0, 0.0], 0.0, -(2.0**-122) / s),
-        True,
-    ),
-    "the allowance is no longer negligible": (
-        lambda s: row_of(("identity",) * 2, [1.0, 2.0**22 * s], [0.0, 0.0], 0.0, -(2.0**-125)),
-        True,
-    ),
-}
+def test_an_overflow_in_one_case_decides_nothing_of_it_alone(odd: Callable[[Activation], None]) -> None:
+    odd(STEEP)
+    case = together(row_of(("odd",), [1e38], [0.5], 0.0, 5.0), row_of(("odd",), [1.0], [0.5], 0.0, 5.0))
+    assert_bounds(case)
+    assert envelope(case).decided.tolist() == [True, True]
+    assert linearisation(envelope(case)).decided.tolist() == [False, True]
+
+
+def test_a_state_counts_with_its_spread_in_what_may_overflow() -> None:
+    decided = [found.decided for found in assert_bounds(wide_argument(steps=49))]
+    assert decided == sorted(decided, reverse=True)
+    assert 0 < sum(decided) < len(decided)
 
 
 @pytest.mark.parametrize("name", EDGES)
@@ -194,23 +184,11 @@ def test_the_edge_of_the_decided_is_where_it_is_said_to_be(name: str) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", ["product", "floor", "affine"])
+@pytest.mark.parametrize("name", ["product", "floor", "affine", "affine alone"])
 def test_the_edge_of_the_decided_moves_with_the_width(name: str, width: int) -> None:
-    eye, zero, one = np.eye(width), np.zeros(width), np.ones(width)
-    cases = []
-    for scale in np.exp2(np.linspace(-6.0, 6.0, 97)):
-        if name == "product":
-            case = square(("identity",) * 2, [eye, eye * LIMIT * scale / 8], [zero, zero], zero, -one)
-        elif name == "floor":
-            case = square(("identity",) * 2, [eye, eye * 2.0**60], [zero, zero], zero, one * 2.0**-119 / scale)
-        else:
-            weights = [np.full((width, width), LIMIT * scale / 8), eye]
-            case = square(("relu", "identity"), weights, [-one * LIMIT * scale / 8 * width, zero], -one, -one)
-        cases.append(case)
-    decided = [found.decided for found in assert_bounds(together(*cases))]
-    truth = envelope(together(*cases)).truth
-    system = (truth.slopes[:, :, None] * truth.weights, truth.slopes, truth.states)
-    assert_substitution(together(*cases), tuple(np.moveaxis(part, -1, 0) for part in system))
+    case = width_edge(name, width, steps=97)
+    decided = [found.decided for found in assert_bounds(case)]
+    assert_substitution(case, true_system(case))
     assert decided == sorted(decided, reverse=True)
     assert 0 < sum(decided) < len(decided)
 
@@ -224,14 +202,6 @@ def test_what_is_decided_for_a_case_does_not_hang_on_its_neighbours() -> None:
     for row, one in enumerate(alone):
         assert np.array_equal(one.bound[0], beside.bound[row])
         assert one.decided[0] == beside.decided[row]
-
-
-def by_values(values: tuple[float, ...], width: int, seed: int) -> tuple[Case, System]:
-    """A system of these values alone, of no chain in particular."""
-    rng, shape = np.random.default_rng(seed), (4, 3, width)
-    C, δ, x, y = (rng.choice(f32(values), size) for size in ((*shape, width), shape, (4, 4, width), (4, width)))
-    chain = Chain(np.ones_like(C), np.zeros_like(δ), ("identity",) * 3)
-    return Case(chain, x[:, 0], y), (C, δ, x)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3])
@@ -255,32 +225,13 @@ def test_a_system_may_hold_any_numbers(values: tuple[float, ...], width: int) ->
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("state", [8.0, -8.0, 0.125])
 def test_the_allowance_is_held_against_the_largest_component(state: float, width: int) -> None:
-    # Behind couplings of 2^60 a layer of zeros: the gradient is r and r xᵀ, as small as the target makes it.
-    eye, zero, falling = np.eye(width), np.zeros(width), -(0.4 ** np.arange(width))
-    cases = [
-        square(
-            ("identity",) * 3,
-            [eye * 2.0**-60, eye * 2.0**60, eye * 0.0],
-            [zero] * 3,
-            state * falling,
-            -falling * scale * 2.0**-60,
-        )
-        for scale in np.exp2(np.linspace(-6.0, 9.0, 61))
-    ]
-    decided = [found.decided for found in assert_bounds(together(*cases))]
+    case = small_gradients(state, width, steps=61)
+    decided = [found.decided for found in assert_bounds(case)]
     assert decided == sorted(decided)
     assert 0 < sum(decided) < len(decided)
 
 
 def test_every_run_of_couplings_counts_in_what_underflow_may_do() -> None:
-    rng = np.random.default_rng(1)
     for depth in (1, 2, 3, 4, 6, 8):
-        narrow, wide = [], []
-        for _ in range(10):
-            weights = np.ldexp(rng.choice([1.0, -1.5], depth), rng.integers(-30, 31, depth))
-            narrow.append(row_of(("identity",) * depth, weights, np.zeros(depth), 0.0, 2.0**-70))
-            weights = np.ldexp(rng.normal(size=(depth, 3, 3)), rng.integers(-30, 31, (depth, 1, 1)))
-            target = [2.0**-70, 0.0, 2.0**-80]
-            wide.append(square(("sin",) * depth, weights, np.zeros((depth, 3)), np.zeros(3), target))
-        assert_bounds(together(*narrow))
-        assert_bounds(together(*wide))
+        for case in growing_and_shrinking(depth, rows=10):
+            assert_bounds(case)

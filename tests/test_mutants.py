@@ -1,213 +1,13 @@
-"""Mutants of the truth, the bounds and the judge: a battery of seconds must kill each of a fixed sample."""
+"""Mutants of the truth, the bounds and the judge: some by hand, and a sample of all that `mutation.py` makes."""
 
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
+import random
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
-from unittest.mock import patch
 
-import numpy as np
+import battery
+import mutation
 import pytest
-import reference_bounds as scalar
-from agreement import (
-    BROKEN,
-    BY_HAND,
-    ODD,
-    System,
-    assert_gradients,
-    assert_inside,
-    rough_system,
-    row_of,
-    scalar_gradients,
-    scalar_substitutions,
-)
-
-import chainback
-from chainback import Case, Chain, draw
-from chainback.activations import ACTIVATIONS
-from chainback.rounding import ARITHMETICS, FLOAT32, Arithmetic
-
-f32: Any = np.float32
-PACKAGE = Path(chainback.__file__).parent
-MODULES = ("oracle", "bounds", "judgement")
-
-
-class Fresh(NamedTuple):
-    """The three modules, loaded anew; one of them may be a mutant."""
-
-    oracle: Any
-    bounds: Any
-    judgement: Any
-
-
-@contextmanager
-def loaded(sources: dict[str, str]) -> Iterator[Fresh]:
-    """Load the three modules from source beside the installed ones, each importing the others of its own generation."""
-    names = [f"chainback.{name}" for name in MODULES]
-    kept = {name: sys.modules.get(name) for name in names}, {name: vars(chainback).get(name) for name in MODULES}
-    fresh = []
-    try:
-        for name in MODULES:
-            module = ModuleType(f"chainback.{name}")
-            sys.modules[module.__name__] = module
-            setattr(chainback, name, module)
-            exec(compile(sources[name], f"{name}.py", "exec"), module.__dict__)
-            fresh.append(module)
-        yield Fresh(*fresh)
-    finally:
-        for name, module in kept[0].items():
-            sys.modules.pop(name, None) if module is None else sys.modules.update({name: module})
-        for name, module in kept[1].items():
-            vars(chainback).pop(name, None) if module is None else setattr(chainback, name, module)
-
-
-@cache
-def originals() -> dict[str, str]:
-    return {name: (PACKAGE / f"{name}.py").read_text() for name in MODULES}
-
-
-class Question(NamedTuple):
-    """A batch, a system beside it, and all that the scalar derivation says of them."""
-
-    case: Case
-    arithmetic: Arithmetic
-    system: System
-    gradients: list[scalar.Bounds]
-    substitutions: list[scalar.Bounds]
-
-
-#: A curved activation and a broken line whose numbers all differ, under names of their own.
-OWN = {"odd": ODD, "broken": BROKEN}
-
-
-@cache
-def questions() -> list[Question]:
-    """The batches of the battery; what is expected of them is computed once."""
-    batches = [
-        draw(name, seed=1, depth=depth, width=width, batch=batch, rows=3)
-        for name, depth, width, batch in (
-            ("mixed", 3, 2, 0),
-            ("kinks", 4, 3, 1),
-            ("saturated", 3, 1, 0),
-            ("special", 4, 2, 2),
-            ("tiny", 4, 1, 3),
-            ("huge", 3, 2, 1),
-            ("wide", 3, 3, 4),
-            ("huge", 8, 1, 2),
-        )
-    ]
-    batches += [case.as_batch() for case in BY_HAND.values()]
-    batches += [
-        row_of(("odd", "broken"), [w, 0.5], [z - w, 0.125]).as_batch() for w in (0.7, 1e6, 1e8) for z in (0.25, 2.0)
-    ]
-    # A dead unit whose argument may overflow though no product of couplings can; and couplings that grow, die, and grow.
-    dead = Chain.scalar([-1e30, 1.0], [0.0, 0.5], ["relu", "identity"])
-    waves = Chain.scalar([1.0, 64.0, 2.0**-30, 64.0, 2.0**-30, 64.0], [0.5] * 6, ["identity"] * 6)
-    batches += [Case(dead, f32([1e6]), f32([0.25])).as_batch(), Case(waves, f32([1.5]), f32([0.25])).as_batch()]
-    short = list(ARITHMETICS.values())[1:]
-    found = []
-    for count, batch in enumerate(batches):
-        for arithmetic in (FLOAT32, short[count % 2]) if count < 10 else (FLOAT32,):
-            system = rough_system(batch, seed=count)
-            gradients, substitutions = (
-                scalar_gradients(batch, arithmetic),
-                scalar_substitutions(batch, system, arithmetic),
-            )
-            found.append(Question(batch, arithmetic, system, gradients, substitutions))
-    return found
-
-
-def assert_numbers(fresh: Fresh) -> None:
-    """Every truth and bound is that of the scalar derivation."""
-    bounds = fresh.bounds
-    for question in questions():
-        inside = bounds.envelope(question.case, question.arithmetic)
-        assert_gradients(inside, bounds.linearisation(inside), question.gradients)
-        solved = bounds.substitution(question.case, *question.system, question.arithmetic)
-        for row, expected in enumerate(question.substitutions):
-            assert_inside(solved, row, expected)
-    case = questions()[0].case
-    found = fresh.oracle.true_gradient(case[0])
-    assert np.array_equal([*found.weights.flat, *found.biases.flat], bounds.envelope(case).reference[0])
-
-
-def assert_verdicts(fresh: Fresh) -> None:
-    """Errors at, beside and beyond a bound, whatever is no answer, and what is said of each."""
-    judge, case = fresh.judgement.judge, draw("wide", seed=5, depth=3, width=2, batch=0, rows=3)
-    zero, inside = (np.zeros((3, 3, 2, 2), f32), np.zeros((3, 3, 2), f32)), fresh.bounds.envelope(case)
-    decided = np.array([True, True, False])
-    by_hand = replace(inside, reference=inside.reference * 0.0, bound=inside.bound * 0.0 + 0.5, decided=decided)
-    over = float(np.nextafter(f32(0.5), f32(1.0)))
-    for error, accepted in ((0.5, True), (-0.5, True), (over, False), (-over, False), (np.nan, False), (np.inf, False)):
-        weights, biases = zero[0].copy(), zero[1].copy()
-        weights[1, 2, 0, 1], biases[2] = error, 9.0
-        found = judge(case, (weights, biases), within=by_hand)
-        assert found.accepted is accepted
-        assert found.accepted_cases.tolist() == [True, accepted, False]
-        assert found.rejected_cases.tolist() == [False, not accepted, False]
-        assert str(found.worst()) == f"dW_3[0,1]: got {error:.9g}, expected 0 ± 0.5"
-        assert found.worst().margin == abs(error) / 0.5 or np.isnan(error)
-        by_steps = fresh.judgement.Steps(judge(case, zero, within=by_hand), found)
-        assert [by_steps.failed(row) for row in range(3)] == [
-            "",
-            "" if accepted else f"its substitution is wrong at dW_3[0,1]: got {error:.9g}, expected 0 ± 0.5",
-            "",
-        ]
-    for answer, said in (
-        (None, "it returned nothing, expected (dweights, dbiases)"),
-        (zero[:1], "it returned a tuple of length 1, expected the pair (dweights, dbiases)"),
-        (zero[0], "it returned a ndarray, expected the pair (dweights, dbiases)"),
-        ((zero[0], zero[0]), "its dbiases have shape (3, 3, 2, 2), expected (3, 3, 2)"),
-        ((zero[0].astype(float), zero[1]), "its dweights have dtype float64, expected float32"),
-        (([[1], [1, 2]], zero[1]), "its dweights cannot be read as an array (ValueError: "),
-    ):
-        found = judge(case, answer, within=by_hand)
-        assert found.malformed.startswith(said)
-        assert found.verdict == "rejected"
-        assert found.worst() is None
-        assert (found.rejected_cases.tolist(), found.accepted_cases.tolist()) == ([True] * 3, [False] * 3)
-    right = rows_of(inside, case)
-    assert judge(case, right).accepted_cases.all()
-    assert judge(case, Chain(*right, case.chain.activations)).accepted_cases.all()
-    assert judge(case[1], (right[0][1], right[1][1])).accepted
-    undecided = judge(case, zero, within=replace(by_hand, decided=~decided & False))
-    assert (undecided.verdict, undecided.worst()) == ("undecided", None)
-    verdict = fresh.judgement.Verdict
-    for parts, whole, code in (
-        ((), "undecided", 3),
-        ((verdict.NOT_RUN,), "undecided", 3),
-        ((verdict.ACCEPTED, verdict.NOT_RUN), "accepted", 0),
-        ((verdict.ACCEPTED, verdict.UNDECIDED), "undecided", 3),
-        ((verdict.ACCEPTED, verdict.UNDECIDED, verdict.REJECTED), "rejected", 1),
-    ):
-        assert fresh.judgement.overall(parts) == whole
-        assert fresh.judgement.exit_code(fresh.judgement.overall(parts)) == code
-
-
-def rows_of(inside: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """The truth, rounded to float32, as an answer."""
-    count = case.chain.weights[0].size
-    weights, biases = inside.reference[:, :count], inside.reference[:, count:]
-    return weights.astype(f32).reshape(case.chain.weights.shape), biases.astype(f32).reshape(case.chain.biases.shape)
-
-
-def survives(sources: dict[str, str]) -> bool:
-    """Whether the battery finds nothing: an exception or a warning kills as well as a failed assertion."""
-    with patch.dict(ACTIVATIONS, OWN), warnings.catch_warnings():
-        expected = questions()
-        warnings.simplefilter("error")
-        try:
-            with loaded(sources) as fresh:
-                assert_numbers(fresh)
-                assert_verdicts(fresh)
-        except Exception:
-            return False
-    return bool(expected)
+from battery import CHECKS, originals, survives
+from mutation import EQUIVALENTS, Key, Mutant, all_mutants, equivalents, main, still_alive, unlisted
 
 
 def test_the_original_survives() -> None:
@@ -265,7 +65,7 @@ MUTANTS = (
         "floor = 8.0 * depth * width * total * ends * lost",
     ),
     ("bounds", "total, peak = _products(norms[1:])", "total, peak = _products(norms)"),
-    ("bounds", "np.isfinite(floor) & ~toothless", "np.isfinite(floor)"),
+    ("bounds", "(reached < arithmetic.largest) & ~toothless", "(reached < arithmetic.largest)"),
     ("bounds", "return np.minimum(every, peak**2), peak", "return every, peak"),
     ("bounds", "decided &= forward < arithmetic.largest", "pass"),
     ("bounds", "decided = spread.decided & np.isfinite(bounds)", "decided = np.isfinite(bounds)"),
@@ -285,4 +85,162 @@ MUTANTS = (
 def test_a_mutant_is_killed(module: str, there: str, instead: str) -> None:
     sources = originals()
     assert sources[module].count(there) == 1, "the list of mutants has rotted"
-    assert not survives(sources | {module: sources[module].replace(there, instead)})
+    assert not survives(sources | {module: sources[module].replace(there, instead)}, first=module)
+
+
+#: The complete run is `python tests/mutation.py`: a few minutes.
+SAMPLE = 100
+
+
+def listed() -> dict[Key, str]:
+    return equivalents(EQUIVALENTS.read_text())
+
+
+def test_a_sample_of_all_mutants_is_killed_or_listed() -> None:
+    chosen = random.Random(1).sample(all_mutants(), SAMPLE)
+    assert unlisted([mutant for mutant in chosen if still_alive(mutant)], listed()) == []
+
+
+def test_every_entry_of_the_list_is_a_mutant_and_has_a_reason() -> None:
+    assert set(listed()) <= {mutant.key for mutant in all_mutants()}
+    assert all(reason.endswith(".") for reason in listed().values())
+
+
+def one(place: str, after: str) -> Mutant:
+    (found,) = (mutant for mutant in all_mutants() if mutant.place == place and mutant.after == after)
+    return found
+
+
+def test_a_battery_without_one_of_its_checks_is_noticed() -> None:
+    before, after = (
+        "return abs(self.got - self.expected) / self.bound",
+        "return abs(self.got + self.expected) / self.bound",
+    )
+    mutant = one("judgement.Component.margin", after)
+    assert not still_alive(mutant)
+    fewer = tuple(check for check in CHECKS if check.__name__ != "assert_worst")
+    assert still_alive(mutant, checks=fewer)
+    said = f"SURVIVED judgement.Component.margin, line {mutant.line}\n- {before}\n+ {after}"
+    assert unlisted([mutant], listed()) == [said]
+
+
+def test_a_mutant_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(battery, "PATIENCE", 0.5)
+    there = "    for i in reversed(range(len(slopes))):\n"
+    assert originals()["oracle"].count(there) == 1
+    assert not survives(
+        {**originals(), "oracle": originals()["oracle"].replace(there, "    while True:\n        i = 0\n")}
+    )
+
+
+def test_what_is_no_python_is_no_mutant() -> None:
+    with pytest.raises(SyntaxError):
+        survives({**originals(), "oracle": "("})
+
+
+def test_the_exit_code_tells_whether_the_list_is_right(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = "judgement.Steps.failed"
+    assert main(place) == 0
+    assert capsys.readouterr().out.endswith("s\n")
+    path = tmp_path / "equivalents.txt"
+    monkeypatch.setattr(mutation, "EQUIVALENTS", path)
+    path.write_text("")
+    assert main(place) == 1
+    assert "SURVIVED judgement.Steps.failed" in capsys.readouterr().out
+    path.write_text(EQUIVALENTS.read_text() + f"# No reason.\n{place}\n- said = []\n+ pass\n")
+    assert main(place) == 1
+    assert "NO SURVIVOR judgement.Steps.failed\n- said = []\n+ pass" in capsys.readouterr().out
+
+
+def test_nothing_is_listed_twice() -> None:
+    text = "# One,\n# of two lines.\nf\n- a\n+ b\n+ c\n\n# Two.\ng\n- a\n+ b\n"
+    assert equivalents(text) == {
+        ("f", "a", "b"): "One, of two lines.",
+        ("f", "a", "c"): "One, of two lines.",
+        ("g", "a", "b"): "Two.",
+    }
+    with pytest.raises(ValueError, match="listed twice"):
+        equivalents(text + "+ b\n")
+
+
+#: Lines of code, and what they must become.
+LINES = {
+    "E = δ * (a + b)": {
+        "E = δ / (a + b)",
+        "E = δ",
+        "E = (a + b)",
+        "E = δ * (a - b)",
+        "E = δ * (a)",
+        "E = δ * (b)",
+        "pass",
+    },
+    "E += a": {"E -= a", "E = a", "pass"},
+    "E = a < b": {"E = a <= b", "E = a >= b", "E = a != b", "E = True", "E = False", "pass"},
+    "E = a is not b": {"E = a is b", "E = True", "E = False", "pass"},
+    "E = a and b and c": {
+        *("E = a or b and c", "E = a and b or c", "pass"),
+        *("E = b and c", "E = a and c", "E = a and b"),
+    },
+    "E = 3.0 if not a else -b": {
+        *(
+            "E = 4.0 if not a else -b",
+            "E = 2.0 if not a else -b",
+            "E = 6.0 if not a else -b",
+            "E = 0.0 if not a else -b",
+        ),
+        *("E = -3.0 if not a else -b", "E = 3.0 if a else -b", "E = 3.0 if not a else b", "E = 3.0 if True else -b"),
+        *("E = 3.0 if False else -b", "E = 3.0 if (not (not a)) else -b", "pass"),
+    },
+    "E = np.maximum(a, b)": {"E = np.minimum(a, b)", "E = a", "E = np.maximum(a)", "pass"},
+    "E = f(a, -b, k=True)": {
+        *("E = a", "E = f(a, k=True)", "E = f(-b, a, k=True)", "E = f(a, b, k=True)", "E = f(a, -b, k=False)"),
+        *("E = f(a, -b)", "pass"),
+    },
+    "E = (a + b).max(axis=(x, y))": {
+        *(
+            "E = (a - b).max(axis=(x, y))",
+            "E = (a).max(axis=(x, y))",
+            "E = (b).max(axis=(x, y))",
+            "E = (a + b)",
+            "pass",
+        ),
+        *(
+            "E = (a + b).min(axis=(x, y))",
+            "E = (a + b).max()",
+            "E = (a + b).max(axis=(x,))",
+            "E = (a + b).max(axis=(y,))",
+        ),
+    },
+    "E = a[b:c, d]": {"E = a[:c, d]", "E = a[b:, d]", "E = a[d, b:c]", "pass"},
+    "E = f'{a + b}', np.nan": {
+        *("E = f'{a - b}', np.nan", "E = f'{a}', np.nan", "E = f'{b}', np.nan", "E = f'{a + b}', 0.0", "pass"),
+    },
+    "for i in a: raise": {"for i in (): raise", "for i in a: pass"},
+    "E = [i for i in a if b]": {
+        *("E = [i for i in () if b]", "E = [i for i in a if True]", "E = [i for i in a if False]", "pass"),
+    },
+    "def f(a: int = 1): return b": {
+        *("def f(a: int = 2): return b", "def f(a: int = 0): return b", "def f(a: int = -1): return b"),
+        "def f(a: int = 1): return None",
+    },
+    'import a; b: int; __all__ = [1]; "text"; E = "text"': {'import a; b: int; __all__ = [1]; "text"; pass'},
+}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_mutants_of_a_line(line: str) -> None:
+    found = [mutant.after for mutant in mutation.mutants("m", f"x = λ\n{line}\n") if mutant.line == 2]
+    assert len(found) == len(set(found))
+    assert set(found) == LINES[line]
+
+
+def test_exceptions_and_decorators_have_mutants_too() -> None:
+    text = "@d\ndef f():\n    try:\n        pass\n    except BaseException:\n        raise\n"
+    assert [(m.place, m.before, m.after) for m in mutation.mutants("m", text)] == [
+        ("m.f", "@d", ""),
+        ("m.f", "except BaseException:", "except ():"),
+        ("m.f", "except BaseException:", "except Exception:"),
+        ("m.f", "raise", "pass"),
+    ]
