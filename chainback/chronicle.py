@@ -181,16 +181,15 @@ class Chronicle:
                 yield f"{name}: {worse}{table} {subject} {outcome} ({count}{'; ' + example if example else ''})"
 
     def _moving(self, table: str) -> Iterator[list[str]]:
-        """Yield the lines of a sweep whose cells tell a change: a word, or an error that moved by half."""
+        """Yield the lines of a sweep whose cells tell a change: a word, or an error that moved by half; like with like."""
+        ways: dict[tuple[str, ...], list[str]] = {}
         for row in records(self.sweeps()):
-            if row["table"] != table:
-                continue
             cells = [row[run.jax] for run in self.ran]
-            numbers = [float(cell) for cell in cells if _is_number(cell)]
-            words = {cell for cell in cells if not _is_number(cell)}
-            moved = bool(numbers) and max(numbers) - min(numbers) > 0.5 and max(numbers) > 1.5 * min(numbers)
-            if moved or (words and (numbers or len(words) > 1)):
-                yield [row["row"], *cells]
+            if row["table"] == table and _moved(cells):
+                subject, quantity, *way = row["row"].split(" ")
+                ways.setdefault((f"{subject} {quantity}", *cells), []).append(" ".join(way))
+        for (subject, *cells), which in ways.items():
+            yield [f"{subject}: {', '.join(which)}", *cells]
 
 
 def history(
@@ -258,6 +257,14 @@ def _engine_rows(run: Run) -> Iterator[dict[str, Any]]:
 def _over(how: Any, rows: Iterable[dict[str, Any]], column: str) -> float:
     values = [row[column] for row in rows if column in row and np.isfinite(row[column])]
     return float(how(values)) if values else float("nan")
+
+
+def _moved(cells: Sequence[str]) -> bool:
+    numbers = [float(cell) for cell in cells if _is_number(cell)]
+    words = {cell for cell in cells if not _is_number(cell)}
+    if words:
+        return bool(numbers) or len(words) > 1
+    return max(numbers) - min(numbers) > 0.5 and max(numbers) > 1.5 * min(numbers)
 
 
 def _is_number(cell: str) -> bool:

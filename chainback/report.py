@@ -434,28 +434,17 @@ def read_environment(folder: str | os.PathLike[str]) -> dict[str, Any]:
 _TEXT = frozenset(
     (
         *("jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision", "engine", "engine_a", "engine_b"),
-        *(
-            "execution",
-            "judged",
-            "tool",
-            "ensemble",
-            "activation",
-            "quantity",
-            "method",
-            "verdict",
-            "worst_case",
-            "digest",
-            "note",
-            "fault",
-            "what",
-            "first",
-        ),
+        *("execution", "judged", "tool", "ensemble", "activation", "quantity", "method", "verdict", "worst_case"),
+        *("digest", "note", "fault", "what", "first", "table", "row", "outcome", "moved", "jax_old", "jax_new"),
+        *("verdict_old", "verdict_new", "digest_old", "digest_new", "python", "numpy", "scipy", "failure"),
     )
 )
 
 
 def _numeric(column: Any) -> Any:
     """Return whole numbers where all are whole, else floats: Python reads each to the nearest, as it was written."""
+    if len(column) and set(column) <= {"True", "False"}:
+        return column == "True"
     try:
         return column.map(int)
     except ValueError:
