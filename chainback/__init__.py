@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainback import strategies
+    from chainback import pictures, strategies
     from chainback.activations import Activation, register
     from chainback.baselines import baseline
     from chainback.campaign import verify
@@ -60,6 +60,7 @@ _HOMES = {
     "judge": "judgement",
     "merge": "counts",
     "rebuild": "ensembles",
+    "pictures": "pictures",
     "register": "activations",
     "side_by_side": "peers",
     "supervise": "supervision",
@@ -96,6 +97,7 @@ __all__ = [
     "history",
     "judge",
     "merge",
+    "pictures",
     "rebuild",
     "register",
     "replay",

@@ -354,7 +354,10 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
     show_default=True,
     help="Folder for the tables and the page.",
 )
-def history(versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, **job: Any) -> int:
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw a picture, too: .html, .svg or .png.")
+def history(
+    versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, picture: Path | None, **job: Any
+) -> int:
     """Run the same cases under release after release of JAX, and say what each changed.
 
     Exit codes: 0 done, 5 an environment could not be built.
@@ -362,7 +365,18 @@ def history(versions: tuple[str, ...], pre: bool, cache: Path | None, output: Pa
     names = tuple(versions) if versions != "all" else ()
     found = chainback.history(names, job=Job(**job), pre=pre, cache=cache, output=output, tell=_say)
     found.print(Console())
+    if picture is not None:
+        _pictures().save(_pictures().draw_history(found.engines()), picture)
     return found.exit_code
+
+
+def _pictures() -> Any:
+    try:
+        return chainback.pictures
+    except ModuleNotFoundError as error:
+        raise ChainbackError(
+            f"cannot draw pictures: {error.name} is not there: pip install 'chainback[pictures]'"
+        ) from None
 
 
 def _say(what: str) -> None:

@@ -14,7 +14,7 @@ PACKAGE = Path(chainback.__file__).parent
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
     *("tally", "actions", "report", "counts", "comparison", "plan", "supervision"),
-    *("baselines", "versions", "chronicle", "strategies"),
+    *("baselines", "versions", "chronicle", "pictures", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "campaign", "scripts", "reproduction", "faults"),

@@ -1,0 +1,112 @@
+"""Pictures, drawn by plotly: as interactive HTML that needs no network, and as SVG or PNG where a Chrome is at hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from chainback.errors import ChainbackError, sentence
+from chainback.judgement import Verdict
+from chainback.report import write_text
+
+__all__ = ["draw_history", "save"]
+
+#: A hue for each mode of differentiation, a dash for each way to write it. Palette: Okabe and Ito, safe for colour blindness.
+_HUES = {"forward": "#E69F00", "reverse": "#0072B2", "triangular": "#009E73"}
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def draw_history(engines: pd.DataFrame) -> go.Figure:
+    """Draw what happened to each engine from version to version: errors, bits, speed.
+
+    Args:
+        engines: The rows of a history's `engines.csv`.
+    """
+    versions, names = list(dict.fromkeys(engines["jax"])), list(dict.fromkeys(engines["engine"]))
+    figure = make_subplots(
+        rows=3,
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=0.07,
+        row_heights=[0.36, 0.28, 0.36],
+        subplot_titles=(
+            "root mean square error, u (median over ensembles and shapes)",
+            "bits: a colour for each distinct result; ✕ rejected",
+            "ns a layer and case, batched",
+        ),
+    )
+    styles = _styles(names)
+    for name in names:
+        rows = engines[engines["engine"] == name].set_index("jax").reindex(versions)
+        line: dict[str, Any] = {"x": versions, "mode": "lines+markers", "name": name, "legendgroup": name}
+        line |= {"line": styles[name], "marker": {"size": 5}}
+        figure.add_trace(go.Scatter(y=rows["error_u_rms"], **line), row=1, col=1)
+        figure.add_trace(go.Scatter(y=rows["run_ns_per_layer"], showlegend=False, **line), row=3, col=1)
+    figure.add_trace(_bits(engines, versions, names), row=2, col=1)
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(type="log", row=1, col=1)
+    figure.update_yaxes(type="log", row=3, col=1)
+    figure.update_xaxes(title="jax", row=3, col=1)
+    figure.update_layout(template="plotly_white", height=900, width=1000, margin={"t": 40, "b": 50, "l": 60, "r": 20})
+    figure.update_layout(legend={"orientation": "h", "y": -0.08})
+    return figure
+
+
+def _styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    styles, seen = {}, dict.fromkeys(_HUES, 0)
+    for name in names:
+        mode = name.partition("-")[0]
+        place = seen[mode] = seen.get(mode, 0) + 1
+        styles[name] = {"color": _HUES.get(mode, "#CC79A7"), "dash": _DASHES[(place - 1) % len(_DASHES)]}
+    return styles
+
+
+def _bits(engines: pd.DataFrame, versions: Sequence[str], names: Sequence[str]) -> go.Heatmap:
+    """Number the distinct digests of each engine in the order of their appearance."""
+    places, marks = np.full((len(names), len(versions)), np.nan), np.full((len(names), len(versions)), "", object)
+    for i, name in enumerate(names):
+        seen: dict[str, int] = {}
+        rows = engines[engines["engine"] == name].set_index("jax")
+        for j, version in enumerate(versions):
+            if version in rows.index:
+                places[i, j] = seen.setdefault(str(rows.loc[version, "digest"]), len(seen))
+                marks[i, j] = "✕" if rows.loc[version, "verdict"] == str(Verdict.REJECTED) else ""
+    return go.Heatmap(
+        x=list(versions),
+        y=list(names),
+        z=places,
+        text=marks,
+        texttemplate="%{text}",
+        colorscale="Cividis",
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hovertemplate="%{y}, jax %{x}: result %{z}<extra></extra>",
+    )
+
+
+def save(figure: go.Figure, path: str | os.PathLike[str]) -> None:
+    """Write a picture: .html by itself, .svg or .png by plotly's exporter, which needs a Chrome.
+
+    Raises:
+        ChainbackError: The exporter, or the browser that it needs, is not there.
+        UsageError: The file cannot be written.
+    """
+    target = Path(path)
+    if target.suffix == ".html":
+        write_text(target, figure.to_html(include_plotlyjs=True, full_html=True))
+        return
+    try:
+        drawn = figure.to_image(format=target.suffix[1:])
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
+        raise ChainbackError(
+            f"cannot draw {target.name}: {sentence(error)}: install kaleido, and Chrome or Chromium, or ask for .html"
+        ) from None
+    target.write_bytes(drawn)
