@@ -18,7 +18,7 @@ from chainback.report import write_text
 
 __all__ = ["draw_history", "save"]
 
-#: A hue for each mode of differentiation, a dash for each way to write it. Palette: Okabe and Ito, safe for colour blindness.
+#: A hue for each mode of differentiation, a dash for each way to write it. Source: Okabe and Ito (2008).
 _HUES = {"forward": "#E69F00", "reverse": "#0072B2", "triangular": "#009E73"}
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
