@@ -71,6 +71,62 @@ def test_a_rejected_run_tells_what_and_how_to_look_closer(tmp_path) -> None:
     assert alone.stdout.strip().endswith("WRONG"), alone.stderr
 
 
+def test_compare_and_its_exit_codes(tmp_path) -> None:
+    for name, arguments in (
+        ("right", ("--engines", "triangular-dense")),
+        ("fewer", ("--engines", "none")),
+        ("other", ("--engines", "none", "--seed", "1")),
+    ):
+        asked = ("--cases", "40", "--engine", "twins:right", *arguments, "--depths", "3", "--ensembles", "lecture")
+        run("verify", *asked, "--output", name, "--quiet", cwd=tmp_path)
+    same = run("compare", "right", "right", cwd=tmp_path)
+    assert same.returncode == 0, same.stderr
+    assert "NOTHING WORSE" in same.stdout
+    summary = tmp_path / "summary.md"
+    worse = run(
+        *("compare", "right/tolerance.csv", "fewer", "--markdown", "--output", "changes.csv"),
+        cwd=tmp_path,
+        GITHUB_ACTIONS="true",
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert worse.returncode == 1
+    assert "* **worse** missing tolerance: triangular-dense batched lecture 3 1" in worse.stdout
+    assert "::error title=missing%3A triangular-dense batched lecture 3 1::" in worse.stdout
+    assert "**WORSE in " in summary.read_text()
+    assert len((tmp_path / "changes.csv").read_text().splitlines()) > 2
+    apart = run("compare", "right", "other", cwd=tmp_path)
+    assert apart.returncode == 2
+    assert apart.stderr == "chainback: right and other cannot be compared: seed 0 in the one, 1 in the other\n"
+    gone = run("compare", "right", "nowhere", cwd=tmp_path)
+    assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
+
+
+def test_shards_are_merged(tmp_path) -> None:
+    for k in (1, 2):
+        asked = ("--cases", "100", *FAST, "--shard", f"{k}/2", "--output", str(k), "--quiet")
+        assert run("verify", *asked, cwd=tmp_path).returncode == 0
+    merged = run("merge", "1", "2", "--output", "whole", cwd=tmp_path)
+    assert merged.returncode == 0, merged.stderr
+    assert "ACCEPTED" in merged.stdout
+    assert (tmp_path / "whole" / "tolerance.csv").exists()
+    assert run("merge", "1", cwd=tmp_path).returncode == 3
+
+
+def test_one_case(tmp_path) -> None:
+    asked = ("verify", "--engines", "reverse-scan,triangular-substitution", "--case", "mixed@1:0:4x1:3:32/65")
+    done = run(*asked, "--output", "out", cwd=tmp_path)
+    tailed = tuple(map(int, jax.__version__.split(".")[:3])) >= (0, 4, 34)  # GELU has its tail
+    assert done.returncode == (0 if tailed else 1), done.stderr
+    lines = (tmp_path / "out" / "tolerance.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 3
+    assert all("mixed@1:0:4x1:3:32/65" in line for line in lines[1:])
+    none = run("verify", "--case", "nothing", cwd=tmp_path)
+    assert (none.returncode, none.stderr) == (
+        2,
+        "chainback: case id 'nothing' is none: one reads like lecture@1:0:8x1:3:17\n",
+    )
+
+
 def test_one_built_in_engine(tmp_path) -> None:
     done = run(
         "verify",
