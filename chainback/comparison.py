@@ -177,7 +177,7 @@ class Comparison:
 
     def _remarks(self) -> Iterator[str]:
         if more := len(self._told()) - len(self._shown()):
-            yield f"and {more:,} rows more: see comparison.csv."
+            yield f"and {more:,} rows more."
         changed = sum(row["outcome"] == "within bound" and bool(row["digest_new"]) for row in records(self.frame))
         if changed and self.old.environment and self.old.machine() == self.new.machine():
             yield f"The bits of {changed:,} rows changed though machine, jaxlib and flags are the same."
