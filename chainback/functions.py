@@ -68,8 +68,9 @@ class Curve:
         domains: Of each argument.
         kinks: Points at which it, or a derivative of it, jumps.
         special: Other points to be looked at closely: roots, extrema, where an implementation changes its formula.
-        integers: Whether the negative integers, and 0, are to be left out, as poles.
-        most: The largest |x| to be looked at, other than the ends of the domain.
+        poles: Whether the negative integers, and 0, are to be left out, as poles.
+        most: The largest |x| to be looked at, other than infinity.
+        least: The smallest |x| to be looked at, other than 0.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Curve:
     special: tuple[float, ...] = ()
     poles: bool = False
     most: float = np.inf
+    least: float = 0.0
 
     @property
     def arity(self) -> int:
@@ -90,7 +92,6 @@ def _curve(name: str, *domains: str, **more: Any) -> Curve:
 
 
 _REAL = "[-inf, inf]"
-_SCALARS = {"add": 1.0, "subtract": 1.0}
 
 #: The curves, by name.
 CURVES: dict[str, Curve] = {
@@ -171,9 +172,10 @@ CURVES: dict[str, Curve] = {
         _curve("log_ndtr", _REAL, special=(-10.0, 5.0, -20.0)),
         _curve("logit", "[0, 1]", special=(0.5,)),
         _curve("entr", "[0, inf]", special=(0.36787945,)),
-        _curve("exp1", "[0, inf]", special=(2.0,)),
+        # On an array that holds a smaller number JAX 0.10 takes minutes and more (0.12 does not).
+        _curve("exp1", "[0, inf]", special=(1.0,), least=1e-4),
         _curve("expi", "(-inf, inf]", special=(0.37250742, 2.0, 6.0, 10.0, 20.0)),
-        _curve("expn2", "[0, inf]", special=(1.0,)),
+        _curve("expn2", "[0, inf]", special=(1.0,), least=1e-4),
         _curve("spence", "[0, inf]", special=(0.5, 1.5)),
         _curve("dawsn", _REAL, special=(0.92413884, 3.25, 6.25)),
         _curve("betainc", "[0, 1]", special=(0.8333333,)),
@@ -276,6 +278,7 @@ def _inside(curve: Curve, points: Array) -> Array:
     inside = np.ones(points.shape[1], bool)
     for x, domain in zip(points.astype(np.float64), curve.domains, strict=True):
         inside &= domain.holds(x) & ((np.abs(x) <= curve.most) | np.isinf(x))
+        inside &= (np.abs(x) >= curve.least) | (x == 0)
         if curve.poles:
             inside &= (x > 0) | (x != np.floor(x))
     return inside
@@ -308,3 +311,186 @@ def truth_of(curve: Curve) -> Array:
     NaN where a quantity has no truth: it is not judged there.
     """
     return _stored()[curve.name]
+
+
+@dataclass(frozen=True)
+class Model:
+    """How an implementation may round: an error of at most c u σ, u being the unit roundoff.
+
+    Attributes:
+        units: c.
+        scale: σ, of (arguments…, truth); by default |truth|.
+        double: c in float64, where it is another.
+    """
+
+    units: float = 4.0
+    scale: Callable[..., Any] | None = None
+    double: float | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A fault of released JAX versions that is known: shown in every report, and no alarm.
+
+    Attributes:
+        quantity: "value" or "derivative".
+        where: Maps the arguments to whether they lie where it shows.
+        why: What it is, in a sentence.
+        argument: Of which derivative; None for all.
+    """
+
+    quantity: str
+    where: Callable[..., Array]
+    why: str
+    argument: int | None = None
+
+
+@dataclass(frozen=True)
+class Function:
+    """One of JAX's functions.
+
+    Attributes:
+        path: Where JAX has it.
+        curve: What it computes.
+        fixed: Arguments that are plain numbers, by their place.
+        options: Keyword arguments.
+        value: The rounding model of its value.
+        slopes: The rounding models of its partial derivatives.
+        loses: Which digits its derivative is known to lose, in a sentence, where the model is wide for that reason.
+        known: What is known to be wrong with it.
+    """
+
+    path: str
+    curve: Curve
+    fixed: tuple[tuple[int, float], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+    value: Model = Model()
+    slopes: tuple[Model, ...] = ()
+    loses: str = ""
+    known: tuple[Known, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its path, and where an argument is fixed or named how it is called."""
+        if not self.fixed and not self.options:
+            return self.path
+        return f"{self.path}({', '.join([*map(str, self.arguments('x')), *(f'{k}={v}' for k, v in self.options)])})"
+
+    @property
+    def second(self) -> str:
+        """Whether its second argument is an array or a scalar; "" if it is neither."""
+        return "array" if self.curve.arity == 2 else "scalar" if 1 in dict(self.fixed) and len(self.fixed) == 1 else ""
+
+    def arguments(self, *arrays: Any) -> list[Any]:
+        """Return all its positional arguments, given those that are not fixed."""
+        fixed, free = dict(self.fixed), iter(arrays)
+        return [fixed[place] if place in fixed else next(free) for place in range(len(fixed) + len(arrays))]
+
+
+def _function(
+    path: str,
+    curve: str = "",
+    *,
+    fixed: dict[int, float] | None = None,
+    value: Model | float = 4.0,
+    slope: Model | float | tuple[Model | float, Model | float] = 4.0,
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Function:
+    found = CURVES[curve or path.rpartition(".")[2]]
+    slopes = slope if isinstance(slope, tuple) else (slope,) * found.arity
+    models = [model if isinstance(model, Model) else Model(model) for model in (value, *slopes)]
+    return Function(
+        path,
+        found,
+        tuple((fixed or {}).items()),
+        tuple((options or {}).items()),
+        value=models[0],
+        slopes=tuple(models[1:]),
+        **more,
+    )
+
+
+_JNP = (
+    *("exp exp2 expm1 log log2 log10 log1p sqrt cbrt square reciprocal sin cos tan arcsin arccos arctan sinh cosh tanh").split(),
+    *("arcsinh arccosh arctanh sinc abs negative deg2rad rad2deg sign i0").split(),
+)
+_JNP2 = "power arctan2 hypot logaddexp logaddexp2 maximum minimum add subtract multiply divide remainder fmod copysign".split()
+_NN = (
+    "relu relu6 sigmoid log_sigmoid softplus silu mish elu celu selu leaky_relu hard_tanh hard_sigmoid hard_silu soft_sign "
+    "squareplus sparse_plus sparse_sigmoid log1mexp"
+).split()
+_SPECIAL = (
+    "erf erfc erfcx erfinv erfcinv gamma factorial digamma i0 i0e i1 i1e ndtr ndtri log_ndtr logit entr exp1 expi spence dawsn "
+    "xlogy xlog1py rel_entr kl_div betaln beta gammainc gammaincc poch"
+).split()
+
+FUNCTIONS: tuple[Function, ...] = (
+    *(_function(f"jax.numpy.{name}") for name in (*_JNP, *_JNP2)),
+    _function("jax.numpy.fabs", "abs"),
+    _function("jax.numpy.float_power", "power"),
+    _function("jax.numpy.fmax", "maximum"),
+    _function("jax.numpy.fmin", "minimum"),
+    _function("jax.numpy.clip", fixed={1: -1.0, 2: 2.0}),
+    *(_function("jax.numpy.power", f"power:{y}", fixed={1: y}) for y in (2, 0.5, -1, 3, 2.5)),
+    *(_function("jax.numpy.power", f"power:{int(y)}", fixed={1: y}) for y in (2.0, -1.0)),
+    _function("jax.numpy.power", "power2^x", fixed={0: 2.0}),
+    _function("jax.numpy.maximum", "maximum:1", fixed={1: 1.0}),
+    _function("jax.numpy.minimum", "minimum:1", fixed={1: 1.0}),
+    _function("jax.numpy.multiply", "multiply:3", fixed={1: 3.0}),
+    _function("jax.numpy.divide", "divide:3", fixed={1: 3.0}),
+    _function("jax.numpy.add", "add:1", fixed={1: 1.0}),
+    _function("jax.numpy.arctan2", "arctan2:1", fixed={1: 1.0}),
+    _function("jax.numpy.hypot", "hypot:1", fixed={1: 1.0}),
+    _function("jax.numpy.logaddexp", "logaddexp:1", fixed={1: 1.0}),
+    _function("jax.numpy.remainder", "remainder:3", fixed={1: 3.0}),
+    _function("jax.numpy.fmod", "fmod:3", fixed={1: 3.0}),
+    *(_function(f"jax.nn.{name}") for name in _NN),
+    _function("jax.nn.gelu", "gelu", options={"approximate": False}),
+    _function("jax.nn.gelu", "gelu_tanh", options={"approximate": True}),
+    _function("jax.lax.rsqrt"),
+    _function("jax.lax.logistic", "sigmoid"),
+    _function("jax.lax.erf"),
+    _function("jax.lax.erfc"),
+    _function("jax.lax.erf_inv", "erfinv"),
+    _function("jax.lax.lgamma"),
+    _function("jax.lax.digamma"),
+    _function("jax.lax.bessel_i0e", "i0e"),
+    _function("jax.lax.bessel_i1e", "i1e"),
+    _function("jax.lax.tan"),
+    _function("jax.lax.cbrt"),
+    _function("jax.lax.integer_pow", "cube", fixed={1: 3}),
+    _function("jax.lax.integer_pow", "inverse_square", fixed={1: -2}),
+    _function("jax.lax.pow", "power"),
+    _function("jax.lax.atan2", "arctan2"),
+    _function("jax.lax.igamma", "gammainc"),
+    _function("jax.lax.igammac", "gammaincc"),
+    *(_function(f"jax.scipy.special.{name}") for name in _SPECIAL),
+    _function("jax.scipy.special.expit", "sigmoid"),
+    _function("jax.scipy.special.gammaln", "lgamma"),
+    _function("jax.scipy.special.polygamma", "trigamma", fixed={0: 1}),
+    _function("jax.scipy.special.polygamma", "tetragamma", fixed={0: 2}),
+    _function("jax.scipy.special.zeta", "zeta25", fixed={0: 2.5}),
+    _function("jax.scipy.special.expn", "expn2", fixed={0: 2}),
+    _function("jax.scipy.special.betainc", fixed={0: 2.5, 1: 0.5}),
+    _function("jax.scipy.special.gammainc", "gammainc:2.5", fixed={0: 2.5}),
+    _function("jax.scipy.special.gammaincc", "gammaincc:2.5", fixed={0: 2.5}),
+    _function("jax.scipy.special.xlogy", "xlogy:2", fixed={1: 2.0}),
+)
+
+
+@functools.cache
+def flushed(curve: Curve) -> Array:
+    """Return the place of each point once its subnormal arguments are 0; its own place where there is no such point.
+
+    (2^arity − 1, points): every way in which some arguments may be flushed and others not.
+    """
+    points = points_of(curve)
+    places = {point.tobytes(): place for place, point in enumerate(points.T.copy())}
+    ways = []
+    for mask in range(1, 2**curve.arity):
+        chosen = np.array([[bool(mask >> row & 1)] for row in range(curve.arity)])
+        small = chosen & (np.abs(points) < np.float32(_TINY))
+        flat = np.where(small, np.copysign(np.float32(0.0), points), points).T.copy()
+        ways.append([places.get(point.tobytes(), place) for place, point in enumerate(flat)])
+    return np.array(ways)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ARITHMETICS", "FLOAT32", "Arithmetic", "gamma"]
+__all__ = ["ARITHMETICS", "FLOAT32", "FLOAT64", "Arithmetic", "gamma"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def _float32(name: str, factor_roundoff: float) -> Arithmetic:
 
 
 FLOAT32 = _float32("float32", 0.0)
+FLOAT64 = Arithmetic("float64", 2.0**-53, 2.0**-52, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023)
 
 #: The arithmetics that a float32 program may run under. TF32 keeps 11 significant bits of each factor of a matrix
 #: product, bfloat16 keeps 8; both accumulate in float32.
