@@ -117,7 +117,7 @@ class Sweep:
         arrays = [jax.device_put(part, self.device) for part in padded]
         if self.execution == "jitted":
             return jax.jit(program)(*arrays)
-        with jax.disable_jit(), jax.default_device(self.device):
+        with jax.disable_jit(not self.function.loops), jax.default_device(self.device):
             return program(*arrays)
 
     def failed(self, reason: str) -> list[dict[str, Any]]:

@@ -206,7 +206,7 @@ UNARY: dict[str, Closed] = {
         lambda x: (mp.cos(mp.pi * x) - mp.sin(mp.pi * x) / (mp.pi * x)) / x,
         {0.0: (1, 0)},
     ),
-    "abs": one(abs, mp.sign, {0.0: (0, 0), INF: (INF, 1), -INF: (INF, -1)}),
+    "abs": one(abs, mp.sign, {0.0: (0, (-1, 1)), INF: (INF, 1), -INF: (INF, -1)}),
     "negative": one(lambda x: -x, lambda x: -1, {INF: (-INF, -1), -INF: (INF, -1)}),
     "deg2rad": one(lambda x: x * mp.pi / 180, lambda x: mp.pi / 180, {INF: (INF, mp.pi / 180), -INF: (-INF, mp.pi / 180)}),
     "rad2deg": one(lambda x: x * 180 / mp.pi, lambda x: 180 / mp.pi, {INF: (INF, 180 / mp.pi), -INF: (-INF, 180 / mp.pi)}),
@@ -391,10 +391,10 @@ def log_add(base: Any, x: float, y: float) -> Pair:
     return (max(a, b) + mp.log1p(mp.exp(-abs(a - b)))) / base, sigmoid(a - b), sigmoid(b - a)
 
 
-def chosen(first: Callable[[float, float], bool]) -> Callable[[float, float], Pair]:
+def chosen(first: Callable[[float, float], bool], tie: Number = 0.5) -> Callable[[float, float], Pair]:
     def pair(x: float, y: float) -> Pair:
         if x == y:
-            return x, 0.5, 0.5
+            return x, tie, tie
         return (x, 1, 0) if first(x, y) else (y, 0, 1)
 
     return pair
@@ -507,6 +507,8 @@ BINARY: dict[str, Callable[[float, float], Pair]] = {
     "logaddexp2": lambda x, y: log_add(mp.ln2, x, y),
     "maximum": chosen(lambda x, y: x > y),
     "minimum": chosen(lambda x, y: x < y),
+    "fmax": chosen(lambda x, y: x > y, tie=(0, 1)),
+    "fmin": chosen(lambda x, y: x < y, tie=(0, 1)),
     "add": lambda x, y: (mpf(x) + mpf(y) if finite(x, y) else x + y, 1, 1),
     "subtract": lambda x, y: (mpf(x) - mpf(y) if finite(x, y) else x - y, 1, -1),
     "multiply": product,
