@@ -145,7 +145,7 @@ class Sweep:
         points = points_of(curve)
         if excuses := [k for k in self.function.known if k.quantity == quantity.name]:
             excuses = [k for k in excuses if k.argument is None or str(k.argument) == quantity.argument]
-            masks = [np.broadcast_to(k.where(*points.astype(np.float64)), judged.shape) for k in excuses]
+            masks = [np.broadcast_to(k.where(*points.astype(np.float64), rights[0].truth), judged.shape) for k in excuses]
             known = functools.reduce(np.logical_or, masks, np.zeros_like(judged))[judged]
         swept = judge_points(
             got[judged], [Right(r.truth[judged], r.bound[judged]) for r in rights], self.arithmetic, known
@@ -179,17 +179,22 @@ def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> l
     with np.errstate(all="ignore"):
         scale = np.abs(truth) if model.scale is None else model.scale(*points, truth)
         scale = np.where(np.isfinite(scale), scale, np.abs(truth))
-        bound = (units + 0.5 * double) * arithmetic.unit_roundoff * scale + arithmetic.smallest_normal
+        # A step of the rule may underflow, and so may half of x before it is doubled.
+        underflow = 2.0 * arithmetic.smallest_normal * (1.0 + np.minimum(np.abs(points), 200.0).sum(axis=0))
+        bound = (units + 0.5 * double) * arithmetic.unit_roundoff * scale + underflow
         bound = np.where(np.isfinite(bound), bound, 0.0)
         if quantity.argument:
             bound = bound + table[quantity.row + curve.arity]
-        rights = [Right(truth, bound)]
-        if not double:
-            rights += [Right(truth[way], bound[way]) for way in flushed(curve)]
+        ways = [Right(truth[way], bound[way]) for way in flushed(curve)] if not double else []
+        undefined = np.isnan([right.truth for right in ways]).any(axis=0) if ways else np.isnan(truth)
+        truth = np.where(undefined, np.nan, truth)
         beyond = np.abs(truth) + bound >= arithmetic.largest
-        rights.append(Right(np.where(beyond, np.copysign(np.inf, truth), truth), bound))
-        at_negative_zero = ((points == 0) & np.signbit(points)).any(axis=0) & np.isinf(truth)
-        rights.append(Right(np.where(at_negative_zero, -truth, truth), bound))
+        rights = [Right(truth, bound), Right(np.where(beyond, np.copysign(np.inf, truth), truth), bound), *ways]
+        # At -0, and where an argument is flushed to it, an infinity may have either sign.
+        low = np.signbit(points).any(axis=0)
+        for right in (Right(truth, bound), *ways):
+            pole = low & np.isinf(right.truth) & ((np.abs(points) < 2.0**-126).any(axis=0))
+            rights.append(Right(np.where(pole, -right.truth, right.truth), right.bound))
     return rights
 
 

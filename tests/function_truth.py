@@ -556,6 +556,9 @@ def quantities(curve: Curve, point: Iterable[float]) -> tuple[Number, ...]:
     if x in closed.at:
         return closed.at[x]
     exact = mpf(x)
+    for kink in curve.kinks:
+        if abs(x - kink) <= abs(kink) * 2.0**-23 and isinstance(closed.at.get(kink, (0, 0))[1], tuple):
+            return closed.value(exact), closed.at[kink][1]  # an argument like x + 3 may round to the kink
     return closed.value(exact), *(slope(exact) for slope in closed.slopes)
 
 
