@@ -29,6 +29,7 @@ from chainback.engines.engine import Compiled
 from chainback.ensembles import ENSEMBLES, Ensemble, draw, ensemble
 from chainback.environment import environment
 from chainback.errors import EngineError, UsageError, sentence
+from chainback.function_sweep import Sweep, sweeps
 from chainback.judgement import Judgement, Steps, judge, judge_steps
 from chainback.plan import Batch, plan, sample_shape
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
@@ -52,7 +53,7 @@ __all__ = [
 #: A run plans its batches ahead; more cases than this are better run under several seeds.
 _MOST_CASES = 1_000_000_000
 #: What a campaign counts.
-_STATE = ("done", "tallies", "steps", "pairs", "activations", "rejections")
+_STATE = ("done", "tallies", "steps", "pairs", "activations", "functions", "rejections")
 Array = Any
 Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 #: Told (cases done, cases in all, what is being done).
@@ -213,6 +214,7 @@ class _Run:
     steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
     pairs: dict[tuple[str, ...], Pair] = field(default_factory=dict)
     activations: list[dict[str, Any]] = field(default_factory=list)
+    functions: list[dict[str, Any]] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
     programs: dict[tuple[str, int, int, int], Future[tuple[Protocol, float]]] = field(default_factory=dict)
 
@@ -383,6 +385,16 @@ class _Run:
             row = measurement.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
         self.activations.append(row)
 
+    def sweep_function(self, sweep: Sweep) -> None:
+        """Sweep one function alone, in one way."""
+        self.watch.interruption.check()
+        try:
+            with self.watch.step(Step(str(sweep), "sweep")):
+                rows = sweep.rows()
+        except Exception as error:  # the function under test may raise anything
+            rows = sweep.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
+        self.functions += rows
+
 
 def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, str]]:
     """Return two families to run jitted one by one and two to run un-jitted; other seeds take others."""
@@ -428,6 +440,7 @@ def verify(
     platform: str | None = None,
     activations: bool = True,
     samples: bool = True,
+    functions: bool = False,
     sharp_floor: float = SHARP_FLOOR,
     output: str | os.PathLike[str] | None = None,
     junit: str | os.PathLike[str] | None = None,
@@ -447,6 +460,7 @@ def verify(
         platform: "cpu", "gpu", …; default: JAX's own choice.
         activations: Whether to sweep every activation alone, too.
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
+        functions: Whether to sweep every elementary function, too; without an engine, these alone.
         sharp_floor: An engine of which a smaller share of the components is judged sharply (bound <= 10⁻³ of the truth) is
             undecided, not accepted.
         output: Folder to write the report to; found to be writable before the run starts.
@@ -464,7 +478,9 @@ def verify(
         writable_folder(output, REPORT_FILES)
     if junit is not None:
         writable_folder(Path(junit).parent, (Path(junit).name,))
-    asked = _Asked(engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor)
+    asked = _Asked(
+        engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor, functions
+    )
     watch = Watch()
     with watch.interruption:
         report = _campaign(asked, watch, progress or (lambda done, total, what: None), clock)
@@ -502,6 +518,7 @@ class _Asked:
     activations: bool = True
     samples: bool = True
     sharp_floor: float = SHARP_FLOOR
+    functions: bool = False
 
 
 def _campaign(
@@ -515,12 +532,13 @@ def _campaign(
     if not 0.0 <= asked.sharp_floor <= 1.0:
         raise UsageError(f"`sharp_floor` must be a share from 0 to 1, got {asked.sharp_floor}")
     chosen = engines_named(asked.engines, watch)
-    if not chosen:
+    if not chosen and not asked.functions:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
     wanted = asked.ensembles
     names = list(ENSEMBLES) if wanted == "all" else [wanted] if isinstance(wanted, str) else list(wanted)
-    families = [ensemble(name) for name in dict.fromkeys(names)]
-    batches = plan(families, cases=asked.cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
+    families = [ensemble(name) for name in dict.fromkeys(names)] if chosen else []
+    numbers: dict[str, Any] = {"cases": asked.cases, "seed": asked.seed, "depths": asked.depths, "widths": asked.widths}
+    batches = plan(families, **numbers) if chosen else []
     device = device_of(asked.platform)
     run = _Run(chosen, asked.seed, device, arithmetic_of(device), watch)
     if state is not None:
@@ -568,18 +586,23 @@ def _run_batches(run: _Run, batches: Sequence[Batch], cases: int, tell: Progress
 
 
 def _afterwards(run: _Run, families: Sequence[Ensemble], asked: _Asked) -> list[tuple[str, Callable[[], None]]]:
-    """Return what follows the batches where engines of ours are among the chosen: cases one by one, activations alone."""
+    """Return what follows the batches cases one by one, activations alone, functions alone.
+
+    The first two where engines of ours are among the chosen.
+    """
     tasks: list[tuple[str, Callable[[], None]]] = []
-    if not any(isinstance(engine, Engine) for engine in run.engines.values()):
-        return tasks
-    if asked.samples:
+    ours = any(isinstance(engine, Engine) for engine in run.engines.values())
+    if asked.samples and ours:
         for family, execution in _sampled(families, asked.seed):
             shape = sample_shape(family, asked.seed, asked.depths, asked.widths)
             if shape is not None:
                 tasks.append((f"one by one: {family.name}", partial(run.verify_sample, family.name, *shape, execution)))
-    if asked.activations:
+    if asked.activations and ours:
         for measurement in measurements(run.arithmetic, run.device):
             tasks.append(("activations", partial(run.sweep_activation, measurement)))
+    if asked.functions:
+        for sweep in sweeps(run.arithmetic, run.device):
+            tasks.append(("functions", partial(run.sweep_function, sweep)))
     return tasks
 
 
@@ -659,4 +682,5 @@ def _report(
         facts,
         tuple(run.rejections),
         frame(t.row() for t in run.steps.values()),
+        frame(run.functions),
     )

@@ -137,6 +137,9 @@ def cli() -> None:
 @click.option(
     "--memory-limit", type=float, metavar="GB", help="That the run may hold.  [default: four fifths of the machine's]"
 )
+@click.option(
+    "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
+)
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 def verify(
     cases: int,
@@ -152,6 +155,7 @@ def verify(
     sharp_floor: float | None,
     time_limit: float,
     memory_limit: float | None,
+    functions: bool,
     quiet: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
@@ -167,6 +171,7 @@ def verify(
             depths=depths,
             widths=widths,
             platform=platform,
+            functions=functions,
             output=output,
             junit=junit,
             progress=tell,
@@ -178,7 +183,11 @@ def verify(
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
-        click.echo(f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv and environment.json.")
+        more = "functions.csv " if len(report.functions) else ""
+        click.echo(
+            f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv{more and ', '}{more or ' '}"
+            "and environment.json."
+        )
     return report.exit_code
 
 

@@ -6,7 +6,6 @@ functions are given arrays of one length, so that un-jitted operations compile o
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -140,18 +139,20 @@ class Sweep:
 
     def _judge(self, quantity: Quantity, got: np.ndarray) -> dict[str, Any]:
         curve = self.function.curve
-        rights, known = _rights(self.function, quantity, self.arithmetic), None
+        rights = _rights(self.function, quantity, self.arithmetic)
         judged = ~np.isnan(rights[0].truth)
         points = points_of(curve)
-        if excuses := [k for k in self.function.known if k.quantity == quantity.name]:
-            excuses = [k for k in excuses if k.argument is None or str(k.argument) == quantity.argument]
-            masks = [np.broadcast_to(k.where(*points.astype(np.float64), rights[0].truth), judged.shape) for k in excuses]
-            known = functools.reduce(np.logical_or, masks, np.zeros_like(judged))[judged]
-        swept = judge_points(
-            got[judged], [Right(r.truth[judged], r.bound[judged]) for r in rights], self.arithmetic, known
-        )
+        regions = [
+            (np.broadcast_to(known.where(*points.astype(np.float64), rights[0].truth), judged.shape)[judged], known.why)
+            for known in self.function.known
+            if known.quantity == quantity.name and known.argument in ("", quantity.argument)
+        ]
+        known = np.logical_or.reduce([where for where, _ in regions]) if regions else None
+        judged_rights = [Right(right.truth[judged], right.bound[judged]) for right in rights]
+        swept = judge_points(got[judged], judged_rights, self.arithmetic, known)
         places = np.flatnonzero(judged)
         worst, furthest = places[swept.worst], places[swept.furthest]
+        model = self.function.slopes[quantity.row - 1] if quantity.argument else self.function.value
         return swept.counts | {
             "known": int(swept.excused.sum()),
             "worst_x": float(points[0, worst]),
@@ -159,13 +160,26 @@ class Sweep:
             "got": float(got[worst]),
             "expected": float(rights[0].truth[worst]),
             "error_u_max_x": float(points[0, furthest]),
-            "loses": "",
-            "note": "",
+            "loses": self.function.loses if model.scale is not None else "",
+            "note": _note(regions, swept.excused),
         }
 
 
+def _note(regions: Sequence[tuple[np.ndarray, str]], excused: np.ndarray) -> str:
+    """Say which known faults show, and which do not."""
+    shown = [why for where, why in regions if (where & excused).any()]
+    gone = [why for where, why in regions if where.any() and not (where & excused).any()]
+    if regions and gone and not shown:
+        return f"mended: {'; '.join(gone)}"
+    return "; ".join(dict.fromkeys(shown))
+
+
 def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
-    return {"points": points, "accepted": 0, "rejected": points, "verdict": str(verdict), "note": note}
+    unmeasured = dict.fromkeys(
+        ("informative", "margin_max", "error_u_max", "error_u_p99", "error_u_rms", "lost_everything", "known"), np.nan
+    )
+    counts = {"points": points, "accepted": 0, "rejected": points, "verdict": str(verdict)}
+    return counts | unmeasured | {"digest": "", "loses": "", "note": note}
 
 
 def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> list[Right]:

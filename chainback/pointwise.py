@@ -55,9 +55,7 @@ class Swept:
         return ~self.accepted & ~self.excused
 
 
-def judge_points(
-    got: Array, rights: Sequence[Right], arithmetic: Arithmetic, known: Array | None = None
-) -> Swept:
+def judge_points(got: Array, rights: Sequence[Right], arithmetic: Arithmetic, known: Array | None = None) -> Swept:
     """Judge a function's answers at some points.
 
     Args:

@@ -24,11 +24,13 @@ from chainback.tally import SHARP_FLOOR, Rejection
 __all__ = ["REPORT_FILES", "SCHEMA", "Report", "engine_verdict", "read_csv", "writable_folder", "write_csv"]
 
 #: What a report folder holds.
-REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "environment.json")
+REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "functions.csv", "environment.json")
 #: Raised whenever a column changes its meaning.
 SCHEMA = 1
 
 _WORDS = {Verdict.ACCEPTED: "green", Verdict.REJECTED: "bold red", Verdict.UNDECIDED: "yellow", Verdict.NOT_RUN: "dim"}
+#: The verdicts on a function that are no alarm, and none on an engine.
+_NO_ALARM = (Verdict.KNOWN, Verdict.NOT_THERE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Report:
         rejections: The first of each row that rejected.
         steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
             system that they computed, on the first batch of every ensemble and shape.
+        functions: Each elementary function's value and derivatives against truth, alone; empty unless it was asked for.
     """
 
     tolerance: pd.DataFrame
@@ -51,6 +54,7 @@ class Report:
     environment: dict[str, Any]
     rejections: tuple[Rejection, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    functions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def complete(self) -> bool:
@@ -69,6 +73,8 @@ class Report:
                 return Verdict.REJECTED
         by_engine = _by(_records(self.tolerance), "engine")
         engines = overall(engine_verdict(rows, self.sharp_floor) for rows in by_engine.values())
+        if not by_engine and any(row["verdict"] == str(Verdict.ACCEPTED) for row in _records(self.functions)):
+            engines = Verdict.ACCEPTED  # the functions alone were asked for, and none was rejected
         whole = self.complete and "unexplained" not in self.environment
         return engines if whole or engines is Verdict.REJECTED else Verdict.UNDECIDED
 
@@ -107,6 +113,7 @@ class Report:
             ("steps.csv", self.steps),
             ("agreement.csv", self.agreement),
             ("activations.csv", self.activations),
+            *([("functions.csv", self.functions)] if len(self.functions) else []),
         ):
             write_csv(frame, target / name)
         _write(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
@@ -199,9 +206,14 @@ class Report:
             if judged:
                 right, wrong = (len(judged.get(str(v), [])) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
                 sharp = f"; {share:.1%} sharp" if (share := _sharp(_records(frame))) == share else ""
-                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{sharp}.")
+                other = "".join(f", {len(judged[v])} {v}" for v in map(str, _NO_ALARM) if v in judged)
+                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{other}{sharp}.")
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
+        if mended := sorted(
+            {row["function"] for row in _records(self.functions) if str(row["note"]).startswith("mended")}
+        ):
+            yield Text(f"Known to be wrong in released versions of JAX, and right here: {', '.join(mended)}.")
         yield from self._verdict()
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
@@ -211,6 +223,7 @@ class Report:
             (pd.DataFrame(steps.get("substitution", [])), "substitutions on the computed system"),
             (self.agreement, "pairs of engines"),
             (self.activations, "activation sweeps"),
+            (self.functions, "functions"),
         )
 
     def _verdict(self) -> Iterable[Text]:
@@ -236,10 +249,10 @@ class Report:
 
 
 def _spoken(row: dict[str, Any]) -> Iterable[str]:
-    """Say of a row of `agreement.csv` or `activations.csv` what it is about and how far off it is."""
+    """Say of a row of another table than `tolerance.csv` what it is about and how far off it is."""
     for key in _SPOKEN:
-        if key in row:
-            value = row[key]
+        value = row.get(key)
+        if value is not None and value != "" and value == value:
             yield f"{key.replace('_', ' ')} {_number(value) if isinstance(value, float) else value}"
 
 
@@ -247,7 +260,8 @@ def _spoken(row: dict[str, Any]) -> Iterable[str]:
 _SHOWN = 4
 _SPOKEN = (
     *("engine", "engine_a", "engine_b", "ensemble", "depth", "width"),
-    *("activation", "quantity", "method", "execution", "margin_max", "worst_z"),
+    *("activation", "function", "quantity", "argument", "method", "execution", "second", "margin_max", "worst_z"),
+    *("worst_x", "worst_y", "got", "expected"),
 )
 
 
@@ -303,7 +317,7 @@ def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -
 
 
 def _number(value: Any) -> str:
-    return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= value < 1e5 else f"{value:,.0f}"
+    return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= abs(value) < 1e5 else f"{value:,.0f}"
 
 
 def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -368,6 +382,10 @@ _TEXT = frozenset(
             "tool",
             "ensemble",
             "activation",
+            "function",
+            "argument",
+            "second",
+            "loses",
             "quantity",
             "method",
             "verdict",

@@ -76,8 +76,10 @@ def quantile(p: Any, q: Any) -> Any:
         return -quantile(q, p)
     x = mpf(float(special.ndtri(float(p)))) if p > mpf(2) ** -1000 else -mp.sqrt(-2 * mp.log(p))
     for _ in range(9):
-        x -= (distribution(x) - p) / density(x) if p > mpf("0.01") else (
-            (mp.log(distribution(x)) - mp.log(p)) * distribution(x) / density(x)
+        x -= (
+            (distribution(x) - p) / density(x)
+            if p > mpf("0.01")
+            else ((mp.log(distribution(x)) - mp.log(p)) * distribution(x) / density(x))
         )
     return x
 
@@ -186,9 +188,7 @@ UNARY: dict[str, Closed] = {
     ),
     "square": one(lambda x: x * x, lambda x: 2 * x, {INF: (INF, INF), -INF: (INF, -INF)}),
     "reciprocal": one(lambda x: 1 / x, lambda x: -1 / x**2, {0.0: (INF, -INF), INF: (0, 0), -INF: (0, 0)}),
-    "rsqrt": one(
-        lambda x: 1 / mp.sqrt(x), lambda x: -1 / (2 * x * mp.sqrt(x)), {0.0: (INF, -INF), INF: (0, 0)}
-    ),
+    "rsqrt": one(lambda x: 1 / mp.sqrt(x), lambda x: -1 / (2 * x * mp.sqrt(x)), {0.0: (INF, -INF), INF: (0, 0)}),
     "sin": one(mp.sin, mp.cos),
     "cos": one(mp.cos, lambda x: -mp.sin(x)),
     "tan": one(mp.tan, lambda x: 1 / mp.cos(x) ** 2),
@@ -208,8 +208,12 @@ UNARY: dict[str, Closed] = {
     ),
     "abs": one(abs, mp.sign, {0.0: (0, (-1, 1)), INF: (INF, 1), -INF: (INF, -1)}),
     "negative": one(lambda x: -x, lambda x: -1, {INF: (-INF, -1), -INF: (INF, -1)}),
-    "deg2rad": one(lambda x: x * mp.pi / 180, lambda x: mp.pi / 180, {INF: (INF, mp.pi / 180), -INF: (-INF, mp.pi / 180)}),
-    "rad2deg": one(lambda x: x * 180 / mp.pi, lambda x: 180 / mp.pi, {INF: (INF, 180 / mp.pi), -INF: (-INF, 180 / mp.pi)}),
+    "deg2rad": one(
+        lambda x: x * mp.pi / 180, lambda x: mp.pi / 180, {INF: (INF, mp.pi / 180), -INF: (-INF, mp.pi / 180)}
+    ),
+    "rad2deg": one(
+        lambda x: x * 180 / mp.pi, lambda x: 180 / mp.pi, {INF: (INF, 180 / mp.pi), -INF: (-INF, 180 / mp.pi)}
+    ),
     "sign": one(mp.sign, lambda x: 0, {0.0: (0, NAN), INF: (1, 0), -INF: (-1, 0)}),
     "relu": one(lambda x: max(x, mpf(0)), lambda x: 1 if x > 0 else 0, {0.0: (0, 0), INF: (INF, 1), -INF: (0, 0)}),
     "relu6": clipped(0.0, 6.0),
@@ -264,9 +268,7 @@ UNARY: dict[str, Closed] = {
     "erf": one(mp.erf, lambda x: 2 / mp.sqrt(mp.pi) * mp.exp(-x * x), {INF: (1, 0), -INF: (-1, 0)}),
     "erfc": one(mp.erfc, lambda x: -2 / mp.sqrt(mp.pi) * mp.exp(-x * x), {INF: (0, 0), -INF: (2, 0)}),
     "erfcx": one(erfcx, lambda x: 2 * x * erfcx(x) - 2 / mp.sqrt(mp.pi), {INF: (0, 0)}),
-    "erfinv": one(
-        erfinv, lambda x: mp.sqrt(mp.pi) / 2 * mp.exp(erfinv(x) ** 2), {1.0: (INF, INF), -1.0: (-INF, INF)}
-    ),
+    "erfinv": one(erfinv, lambda x: mp.sqrt(mp.pi) / 2 * mp.exp(erfinv(x) ** 2), {1.0: (INF, INF), -1.0: (-INF, INF)}),
     "erfcinv": one(
         lambda x: -quantile(x / 2, 1 - x / 2) / mp.sqrt(2),
         lambda x: -mp.sqrt(mp.pi) / 2 * mp.exp(quantile(x / 2, 1 - x / 2) ** 2 / 2),
@@ -278,9 +280,7 @@ UNARY: dict[str, Closed] = {
     "digamma": polygamma(0),
     "trigamma": polygamma(1),
     "tetragamma": polygamma(2),
-    "zeta25": one(
-        lambda q: mp.zeta(mpf("2.5"), q), lambda q: mpf("-2.5") * mp.zeta(mpf("3.5"), q), {INF: (0, 0)}
-    ),
+    "zeta25": one(lambda q: mp.zeta(mpf("2.5"), q), lambda q: mpf("-2.5") * mp.zeta(mpf("3.5"), q), {INF: (0, 0)}),
     "i0": bessel(0, scaled=False),
     "i0e": bessel(0, scaled=True),
     "i1": bessel(1, scaled=False),
@@ -294,16 +294,12 @@ UNARY: dict[str, Closed] = {
         lambda x: density(x) / distribution(x),
         {INF: (0, 0), -INF: (-INF, INF)},
     ),
-    "logit": one(
-        lambda p: mp.log(p / (1 - p)), lambda p: 1 / (p * (1 - p)), {0.0: (-INF, INF), 1.0: (INF, INF)}
-    ),
+    "logit": one(lambda p: mp.log(p / (1 - p)), lambda p: 1 / (p * (1 - p)), {0.0: (-INF, INF), 1.0: (INF, INF)}),
     "entr": one(lambda x: -x * mp.log(x), lambda x: -mp.log(x) - 1, {0.0: (0, INF), INF: (-INF, -INF)}),
     "exp1": one(mp.e1, lambda x: -mp.exp(-x) / x, {0.0: (INF, -INF), INF: (0, 0)}),
     "expi": one(mp.ei, lambda x: mp.exp(x) / x, {0.0: (-INF, NAN), INF: (INF, INF)}),
     "expn2": one(lambda x: mp.expint(2, x), lambda x: -mp.e1(x), {0.0: (1, -INF), INF: (0, 0)}),
-    "spence": one(
-        spence, lambda x: mp.log(x) / (1 - x), {0.0: (mp.pi**2 / 6, -INF), 1.0: (0, -1), INF: (-INF, 0)}
-    ),
+    "spence": one(spence, lambda x: mp.log(x) / (1 - x), {0.0: (mp.pi**2 / 6, -INF), 1.0: (0, -1), INF: (-INF, 0)}),
     "dawsn": one(dawson, lambda x: 1 - 2 * x * dawson(x), {INF: (0, 0), -INF: (0, 0)}),
     "betainc": one(
         lambda x: mp.betainc(mpf("2.5"), mpf("0.5"), 0, x, regularized=True),
@@ -314,23 +310,21 @@ UNARY: dict[str, Closed] = {
     "power:0.5": one(mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x)), {0.0: (0, INF), INF: (INF, 0)}),
     "power:-1": one(lambda x: 1 / x, lambda x: -1 / x**2, {0.0: (INF, -INF), INF: (0, 0), -INF: (0, 0)}),
     "power:3": one(lambda x: x**3, lambda x: 3 * x**2, {INF: (INF, INF), -INF: (-INF, INF)}),
-    "power:2.5": one(
-        lambda x: x ** mpf("2.5"), lambda x: mpf("2.5") * x ** mpf("1.5"), {0.0: (0, 0), INF: (INF, INF)}
-    ),
+    "power:2.5": one(lambda x: x ** mpf("2.5"), lambda x: mpf("2.5") * x ** mpf("1.5"), {0.0: (0, 0), INF: (INF, INF)}),
     "power2^x": one(lambda x: mpf(2) ** x, lambda x: mpf(2) ** x * mp.ln2, {INF: (INF, INF), -INF: (0, 0)}),
-    "maximum:1": one(lambda x: max(x, mpf(1)), lambda x: 1 if x > 1 else 0, {1.0: (1, 0.5), INF: (INF, 1), -INF: (1, 0)}),
-    "minimum:1": one(lambda x: min(x, mpf(1)), lambda x: 1 if x < 1 else 0, {1.0: (1, 0.5), INF: (1, 0), -INF: (-INF, 1)}),
+    "maximum:1": one(
+        lambda x: max(x, mpf(1)), lambda x: 1 if x > 1 else 0, {1.0: (1, 0.5), INF: (INF, 1), -INF: (1, 0)}
+    ),
+    "minimum:1": one(
+        lambda x: min(x, mpf(1)), lambda x: 1 if x < 1 else 0, {1.0: (1, 0.5), INF: (1, 0), -INF: (-INF, 1)}
+    ),
     "multiply:3": one(lambda x: 3 * x, lambda x: 3, {INF: (INF, 3), -INF: (-INF, 3)}),
     "divide:3": one(lambda x: x / 3, lambda x: mpf(1) / 3, {INF: (INF, mpf(1) / 3), -INF: (-INF, mpf(1) / 3)}),
     "add:1": one(lambda x: x + 1, lambda x: 1, LINEAR),
     "arctan2:1": one(mp.atan, lambda x: 1 / (1 + x * x), {INF: (mp.pi / 2, 0), -INF: (-mp.pi / 2, 0)}),
-    "hypot:1": one(
-        lambda x: mp.sqrt(1 + x * x), lambda x: x / mp.sqrt(1 + x * x), {INF: (INF, 1), -INF: (INF, -1)}
-    ),
+    "hypot:1": one(lambda x: mp.sqrt(1 + x * x), lambda x: x / mp.sqrt(1 + x * x), {INF: (INF, 1), -INF: (INF, -1)}),
     "logaddexp:1": one(lambda x: 1 + softplus(x - 1), lambda x: sigmoid(x - 1), {INF: (INF, 1), -INF: (1, 0)}),
-    "remainder:3": one(
-        lambda x: x - 3 * mp.floor(x / 3), lambda x: 1
-    ),
+    "remainder:3": one(lambda x: x - 3 * mp.floor(x / 3), lambda x: 1),
     "fmod:3": one(lambda x: mp.sign(x) * (abs(x) - 3 * mp.floor(abs(x) / 3)), lambda x: 1),
     "xlogy:2": one(lambda x: x * mp.ln2, lambda x: mp.ln2, {INF: (INF, mp.ln2), -INF: (-INF, mp.ln2)}),
     "gammainc:2.5": one(
@@ -476,6 +470,7 @@ def incomplete_gamma(upper: bool) -> Callable[[float, float], Pair]:
             slope = 0 if a > 1 else 1 if a == 1 else INF
             return int(upper), 0, sign * slope
         with mp.workprec(160):
+
             def lower(order: Any) -> Any:
                 return mp.gammainc(order, 0, limit, regularized=True)
 
