@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.special
 import numpy as np
 
 from chainback.functions import FUNCTIONS, MOST_POINTS, Function, Model, flushed, points_of, truth_of
@@ -35,7 +36,7 @@ class Quantity:
 
     @property
     def name(self) -> str:
-        """ "value" or "derivative"."""
+        """Whether it is the "value" or a "derivative"."""
         return "derivative" if self.argument else "value"
 
     @property
@@ -51,8 +52,6 @@ def _quantities(arity: int) -> list[Quantity]:
 
 def find(path: str) -> Callable[..., Array] | None:
     """Return the function that JAX has under that path, or None."""
-    import jax.scipy.special  # noqa: F401, PLC0415
-
     found: Any = jax
     for part in path.split(".")[1:]:
         found = getattr(found, part, None)
@@ -183,7 +182,10 @@ def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
 
 
 def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> list[Right]:
-    """Return what is right at each point: the truth; the truth with subnormal arguments flushed to 0; on overflow infinity."""
+    """Return what is right at each point.
+
+    The truth; where it may overflow, infinity; and the truth of each way in which subnormal arguments may be flushed to 0.
+    """
     curve = function.curve
     points, table = points_of(curve).astype(np.float64), truth_of(curve)
     model: Model = function.slopes[quantity.row - 1] if quantity.argument else function.value

@@ -151,26 +151,29 @@ class Report:
         _write(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
 
     def __rich__(self) -> RenderableType:
-        return Group(self._engine_table(), *self._remarks())
+        alone = len(self.functions) > 0 and len(self.tolerance) == 0
+        return Group(Text(self._title()) if alone else self._engine_table(), *self._remarks())
 
     def print(self, console: Console | None = None, *, brief: bool = False) -> None:
         """Print the table and what else there is to say; briefly, what was rejected and the verdict alone."""
         (console or Console()).print(Group(*self._verdict()) if brief else self)
 
-    def _engine_table(self) -> Table:
+    def _title(self) -> str:
         environment = self.environment
         packages = environment.get("packages", {})
-        title = (
+        return (
             f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} "
             f"({environment.get('platform', '?')}), matmul precision {environment.get('matmul_precision', '?')}, "
             f"seed {environment.get('seed', '?')}"
         )
+
+    def _engine_table(self) -> Table:
         caption = (
             "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
             "(median over rows). sharp: share of the components whose bound is at most 1/1000 of the truth."
         )
         table = Table(
-            title=title,
+            title=self._title(),
             title_justify="left",
             title_style="",
             caption=caption,
@@ -210,10 +213,8 @@ class Report:
                 yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{other}{sharp}.")
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
-        if mended := sorted(
-            {row["function"] for row in _records(self.functions) if str(row["note"]).startswith("mended")}
-        ):
-            yield Text(f"Known to be wrong in released versions of JAX, and right here: {', '.join(mended)}.")
+        if mended := ", ".join(_mended(_records(self.functions))):
+            yield Text(f"Known to be wrong in some versions of JAX, and right in this one: {mended}.")
         yield from self._verdict()
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
@@ -248,12 +249,21 @@ class Report:
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
 
 
+def _mended(rows: list[dict[str, Any]]) -> Iterable[str]:
+    """Name the functions of which no known fault shows any more."""
+    for function, its_rows in _by(rows, "function").items():
+        notes = [str(row["note"]).startswith("mended") for row in its_rows]
+        if any(notes) and {row["verdict"] for row in its_rows} == {str(Verdict.ACCEPTED)}:
+            yield function
+
+
 def _spoken(row: dict[str, Any]) -> Iterable[str]:
     """Say of a row of another table than `tolerance.csv` what it is about and how far off it is."""
     for key in _SPOKEN:
         value = row.get(key)
         if value is not None and value != "" and value == value:
-            yield f"{key.replace('_', ' ')} {_number(value) if isinstance(value, float) else value}"
+            exact = key in ("worst_x", "worst_y", "got", "expected")
+            yield f"{key.replace('_', ' ')} {value if not isinstance(value, float) else _number(value, exact)}"
 
 
 #: How many rejections are printed.
@@ -316,7 +326,9 @@ def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -
     )
 
 
-def _number(value: Any) -> str:
+def _number(value: Any, exact: bool = False) -> str:
+    if exact:
+        return f"{value:.9g}"
     return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= abs(value) < 1e5 else f"{value:,.0f}"
 
 

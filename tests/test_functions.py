@@ -84,11 +84,11 @@ def test_the_truth_is_mpmaths(name: str) -> None:
             for argument in range(curve.arity):
                 step = mpf(2) ** -90 * abs(mpf(point[argument]))
 
-                def value(k: int, argument: int = argument, step: mpf = step) -> mpf:
+                four = []
+                for k in (-2, -1, 1, 2):
                     moved = [mpf(x) + (k * step if a == argument else 0) for a, x in enumerate(point)]
-                    return _value(curve, moved)
-
-                slope = (value(-2) - 8 * value(-1) + 8 * value(1) - value(2)) / (12 * step)
+                    four.append(_value(curve, moved))
+                slope = (four[0] - 8 * four[1] + 8 * four[2] - four[3]) / (12 * step)
                 assert float(slope) == pytest.approx(table[1 + argument, place], rel=1e-9, abs=1e-25)
 
 
@@ -149,7 +149,7 @@ def test_what_is_right_is_accepted(name: str, execution: str) -> None:
     found = rows(BY_NAME[name], execution=execution)
     assert set(verdicts(found).values()) <= {"accepted", "known"}
     assert all(row["rejected"] == 0 for row in found.values())
-    assert found["value", "", "primal"]["informative"] > 0.5
+    assert found["value", "", "primal"]["informative"] > 0.45
     assert found["value", "", "primal"]["dtype"] == "float32"
     assert len(found) == 1 + 2 * BY_NAME[name].curve.arity
 
