@@ -469,7 +469,7 @@ def _pochhammer_slope(z: Array, m: Array, t: Array) -> Array:
     return size * (_digamma_terms(z) + _digamma_terms(z + m))
 
 
-#: How the implementations of a curve may round: (value, derivative in each argument), each c, (c, σ) or (c, σ, c in float64).
+#: How the implementations of a curve may round: (value, derivative in each argument), each c, (c, σ), or (c, σ, c in float64).
 #: The constants are the largest errors measured, in u of σ, on x86-64 under JAX 0.4.30, 0.10.2 and 0.12, with a factor of
 #: 1.5 to 3 above them; where nothing stands, both are 4 with σ = |truth|.
 _MODELS: dict[str, tuple[Any, ...]] = {
