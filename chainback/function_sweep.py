@@ -144,7 +144,9 @@ class Sweep:
         regions = [
             (np.broadcast_to(known.where(*points.astype(np.float64), rights[0].truth), judged.shape)[judged], known.why)
             for known in self.function.known
-            if known.quantity == quantity.name and known.argument in ("", quantity.argument)
+            if known.quantity == quantity.name
+            and known.argument in ("", quantity.argument)
+            and known.dtype in ("", self.dtype)
         ]
         known = np.logical_or.reduce([where for where, _ in regions]) if regions else None
         judged_rights = [Right(right.truth[judged], right.bound[judged]) for right in rights]
@@ -219,5 +221,5 @@ def sweeps(arithmetic: Arithmetic, device: Any, functions: Sequence[Function] = 
     for function in functions:
         for execution in ("jitted", "eager"):
             yield Sweep(function, execution, arithmetic, "float32", device)
-            if jax.config.jax_enable_x64:
+            if jax.config.read("jax_enable_x64"):
                 yield Sweep(function, execution, FLOAT64, "float64", device)

@@ -364,8 +364,8 @@ def power(x: float, y: float) -> Pair:
 def arctan2(y: float, x: float) -> Pair:
     if y == 0 or not finite(y, x):
         eighths = round(math.atan2(y, x) / (math.pi / 4))
-        slopes = (1 / mpf(x), 0) if x and finite(y, x) else (NAN, NAN)
-        return eighths * mp.pi / 4, *slopes
+        first, second = (1 / mpf(x), 0) if x and finite(y, x) else (NAN, NAN)
+        return eighths * mp.pi / 4, first, second
     b, a = mpf(y), mpf(x)
     return mp.atan2(b, a), a / (a * a + b * b), -b / (a * a + b * b)
 

@@ -92,7 +92,7 @@ def test_the_truth_is_mpmaths(name: str) -> None:
                 assert float(slope) == pytest.approx(table[1 + argument, place], rel=1e-9, abs=1e-25)
 
 
-def _value(curve, moved) -> mpf:
+def _value(curve, moved):
     if curve.arity == 1:
         return function_truth.UNARY[curve.name].value(*moved)
     return mpf(function_truth.BINARY[curve.name](*moved)[0])
