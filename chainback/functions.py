@@ -526,7 +526,7 @@ _MODELS: dict[str, tuple[Any, ...]] = {
         (12.0, lambda x, t: special.ndtr(x) + np.abs(x) * np.exp(-0.5 * x * x) * (1.0 + x * x)),
     ),
     "gelu_tanh": (
-        (8.0, lambda x, t: np.abs(x) * np.where(x > -20.0, 1.0, 0.0)),
+        (8.0, lambda x, t: np.abs(x) * np.where(x > -25.0, 1.0, 0.0)),
         (10.0, lambda x, t: 1.0 + np.minimum(np.abs(x), 6.0) ** 3),
     ),
     "erf": (6.0, (3.0, _grows_squared)),
@@ -724,7 +724,12 @@ _KNOWN_AT: dict[str, tuple[Known, ...]] = {
         Known(
             "derivative", lambda x, t: x < -15.0, "the asymptotic series has too few terms for float64", dtype="float64"
         ),
-        Known("value", lambda x, t: np.abs(x) > 5.0, "the switch of formula is made for float32", dtype="float64"),
+        Known(
+            "value",
+            lambda x, t: ((x >= 5.0) & (x <= 8.0)) | ((x > -60.0) & (x <= -20.0)),
+            "the switch of formula is made for float32",
+            dtype="float64",
+        ),
         Known(
             "derivative",
             lambda x, t: x < -100.0,

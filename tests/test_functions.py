@@ -13,11 +13,13 @@ import pytest
 from mpmath import mp, mpf
 
 from chainback import UsageError, function_sweep, verify
+from chainback.campaign import _Run
 from chainback.function_sweep import Sweep, sweeps
 from chainback.functions import CURVES, FUNCTIONS, Function, Known, Model, fingerprint, flushed, points_of, truth_of
 from chainback.judgement import Verdict
 from chainback.report import read_csv
 from chainback.rounding import FLOAT32, FLOAT64
+from chainback.supervision import Step, Watch
 
 DEVICE = jax.devices()[0]
 BY_NAME = {function.name: function for function in FUNCTIONS}
@@ -308,6 +310,18 @@ def test_the_functions_alone(report) -> None:
     there = made.functions[made.functions["verdict"] != "not there"]
     assert {*there["function"]} | {*made.functions["function"]} == set(BY_NAME)
     assert (there["informative"] > 0.4).mean() > 0.9
+
+
+def test_a_function_that_took_its_process_along_costs_itself_alone() -> None:
+    sine, cosine = (
+        Sweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
+    )
+    watch = Watch(lost={Step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
+    run = _Run({}, 0, DEVICE, FLOAT32, watch)
+    for sweep in (sine, cosine):
+        run.sweep_function(sweep)
+    assert [row["verdict"] for row in run.functions] == ["rejected"] * 3 + ["accepted"] * 3
+    assert run.functions[0]["note"] == "the process died of SIGSEGV while it was swept"
 
 
 def test_without_an_engine_functions_must_be_asked_for() -> None:
