@@ -347,7 +347,7 @@ for sweep in sweeps(FLOAT32, jax.devices()[0], some):
         text=True,
         timeout=120,
         check=False,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parent.parent,
     )
     lines = done.stdout.split("\n")
     assert lines.count("float64 True") == lines.count("float32 True") == 28, done.stdout + done.stderr
