@@ -29,6 +29,7 @@ from chainback.engines.engine import Compiled
 from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, draw, ensemble, rebuild
 from chainback.environment import environment
 from chainback.errors import EngineError, UsageError, sentence
+from chainback.function_sweep import Sweep, sweeps
 from chainback.judgement import Judgement, Steps, judge, judge_steps
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, plan, sample_shape
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
@@ -52,6 +53,8 @@ __all__ = [
 
 #: A run plans its batches ahead; more cases than this are better run under several seeds.
 _MOST_CASES = 1_000_000_000
+#: What else decides which cases are run.
+_ASKED = ("depths", "widths", "samples", "activations", "functions")
 Array = Any
 Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 #: Told (cases done, cases in all, what is being done).
@@ -423,6 +426,16 @@ class _Run:
             row = measurement.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
         self.counts.activations[self.places[self.done]] = row
 
+    def sweep_function(self, sweep: Sweep) -> None:
+        """Sweep one function alone, in one way."""
+        self.watch.interruption.check()
+        try:
+            with self.watch.step(Step(str(sweep), "sweep")):
+                rows = sweep.rows()
+        except Exception as error:  # the function under test may raise anything
+            rows = sweep.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
+        self.counts.functions[self.places[self.done]] = rows
+
 
 def _turned(case: Case, row: int) -> Case:
     """Return a batch turned so that a row comes first."""
@@ -479,6 +492,7 @@ def verify(
     platform: str | None = None,
     activations: bool = True,
     samples: bool = True,
+    functions: bool = False,
     sharp_floor: float = SHARP_FLOOR,
     shard: str | None = None,
     case: str | None = None,
@@ -500,6 +514,7 @@ def verify(
         platform: "cpu", "gpu", …; default: JAX's own choice.
         activations: Whether to sweep every activation alone, too.
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
+        functions: Whether to sweep every elementary function, too; without an engine, these alone.
         sharp_floor: An engine of which a smaller share of the components is judged sharply (`Arithmetic.sharp_bound`: in
             float32, bound <= 10⁻³ of the truth) is undecided, not accepted.
         case: The id of the one case to run, in its batch and alone, instead of those that the arguments above decide.
@@ -520,7 +535,19 @@ def verify(
     if junit is not None:
         writable_folder(Path(junit).parent, (Path(junit).name,))
     asked = _Asked(
-        engines, ensembles, cases, seed, depths, widths, platform, activations, samples, sharp_floor, shard, case
+        engines,
+        ensembles,
+        cases,
+        seed,
+        depths,
+        widths,
+        platform,
+        activations,
+        samples,
+        functions,
+        sharp_floor,
+        shard,
+        case,
     )
     watch = Watch()
     with watch.interruption:
@@ -555,6 +582,7 @@ class _Asked:
     platform: str | None = None
     activations: bool = True
     samples: bool = True
+    functions: bool = False
     sharp_floor: float = SHARP_FLOOR
     shard: str | None = None
     case: str | None = None
@@ -571,9 +599,9 @@ def _campaign(
     if not 0.0 <= asked.sharp_floor <= 1.0:
         raise UsageError(f"`sharp_floor` must be a share from 0 to 1, got {asked.sharp_floor}")
     chosen = engines_named(asked.engines, watch)
-    if not chosen:
+    if not chosen and not asked.functions:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
-    asked, families, batches, samples = _planned(asked)
+    asked, families, batches, samples = _planned(asked) if chosen else (asked, [], [], [])
     device = device_of(asked.platform)
     run = _Run(chosen, asked.seed, device, arithmetic_of(device), matmul_setting(), watch)
     watch.started()
@@ -650,15 +678,20 @@ def _run_batches(run: _Run, batches: Sequence[Batch], tell: Progress) -> None:
 
 
 def _afterwards(run: _Run, samples: Sequence[tuple[Batch, str]], asked: _Asked) -> list[tuple[str, Callable[[], None]]]:
-    """Return what follows the batches where engines of ours are among the chosen: cases one by one, activations alone."""
+    """Return what follows the batches: cases one by one, activations alone, functions alone.
+
+    The first two where engines of ours are among the chosen.
+    """
     tasks: list[tuple[str, Callable[[], None]]] = []
-    if not any(isinstance(engine, Engine) for engine in run.engines.values()):
-        return tasks
-    for batch, execution in samples:
+    ours = any(isinstance(engine, Engine) for engine in run.engines.values())
+    for batch, execution in samples if ours else ():
         tasks.append((f"one by one: {batch.ensemble}", partial(run.verify_sample, batch, execution)))
-    if asked.activations:
+    if asked.activations and ours:
         for measurement in measurements(run.arithmetic, run.device):
             tasks.append(("activations", partial(run.sweep_activation, measurement)))
+    if asked.functions:
+        for sweep in sweeps(run.arithmetic, run.device):
+            tasks.append(("functions", partial(run.sweep_function, sweep)))
     return tasks
 
 
@@ -714,7 +747,7 @@ def _report(
     facts |= identity | {
         "seed": run.seed,
         "cases": asked.cases,
-        "asked": {name: _plain(getattr(asked, name)) for name in ("depths", "widths", "samples", "activations")},
+        "asked": {name: _plain(getattr(asked, name)) for name in _ASKED},
         "engines": list(run.engines),
         "ensembles": {family.name: family.version for family in families},
         "complete": not stopped,

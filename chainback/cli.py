@@ -146,6 +146,9 @@ def cli() -> None:
 )
 @click.option("--case", metavar="CASE_ID", help="Run this one case, in its batch and alone, instead of many.")
 @click.option("--shard", metavar="K/M", help="Run the K-th of M parts of the same cases; `merge` joins their reports.")
+@click.option(
+    "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
+)
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 def verify(
     cases: int,
@@ -163,6 +166,7 @@ def verify(
     memory_limit: float | None,
     case: str | None,
     shard: str | None,
+    functions: bool,
     quiet: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
@@ -180,6 +184,7 @@ def verify(
             platform=platform,
             case=case,
             shard=shard,
+            functions=functions,
             output=output,
             junit=junit,
             progress=tell,
@@ -192,7 +197,7 @@ def verify(
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
-        click.echo(_wrote(output))
+        click.echo(_wrote(output, report))
     return report.exit_code
 
 
@@ -202,8 +207,9 @@ def _announce(report: Any) -> None:
     announce(report.markdown(), wrong, click.echo)
 
 
-def _wrote(output: Path) -> str:
-    return f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv and environment.json."
+def _wrote(output: Path, report: Any) -> str:
+    functions = "functions.csv, " * bool(len(report.functions))
+    return f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv, {functions}and environment.json."
 
 
 @cli.command()
@@ -217,7 +223,7 @@ def merge(folders: tuple[Path, ...], output: Path, junit: Path | None) -> int:
         report.write_junit(junit)
     report.print(Console())
     _announce(report)
-    click.echo(_wrote(output))
+    click.echo(_wrote(output, report))
     return report.exit_code
 
 

@@ -47,8 +47,8 @@ _FACTOR, _LEAST_U = 1.5, 0.5
 #: Or when every digit is lost on more points than before, by more than one and more than this share of them.
 _LOST = 1e-3
 #: How bad a verdict is.
-_RANKS = {str(Verdict.ACCEPTED): 0, "known": 1, str(Verdict.UNDECIDED): 2, str(Verdict.NOT_RUN): 3, "not there": 3}
-_RANKS |= {str(Verdict.REJECTED): 4}
+_RANKS = {Verdict.ACCEPTED: 0, Verdict.KNOWN: 1, Verdict.UNDECIDED: 2, Verdict.NOT_RUN: 3, Verdict.NOT_THERE: 3}
+_RANKS |= {Verdict.REJECTED: 4}
 #: How many rows are told, in all and of one engine or function.
 _SHOWN, _SHOWN_OF_ONE = 12, 2
 _FACTS = ("machine", "processor", "variables")
@@ -196,8 +196,8 @@ class Comparison:
         return "NOTHING WORSE" if self._finished else "UNDECIDED: the new run was not finished"
 
 
-_OUTCOMES = ("rejected", "undecided", "not run", "not there", "missing", "drifted", "mended", "new", "within bound")
-_OUTCOMES += ("identical",)
+_OUTCOMES = ("rejected", "known", "undecided", "not run", "not there", "missing", "drifted", "mended", "new")
+_OUTCOMES += ("within bound", "identical")
 
 
 def compare(
@@ -217,8 +217,9 @@ def compare(
         output: File to write `comparison.csv` to.
 
     Returns:
-        A row is identical (same bits), within bound, drifted, rejected, undecided, not run, mended (rejected before),
-        missing or new. It is worse where its verdict is, where its error drifted away from zero, or where it went missing.
+        A row is identical (same bits), within bound, drifted, rejected, wrong where that is known, undecided, not run,
+        mended (wrong before), missing, not there (a function that JAX dropped), or new. It is worse where its verdict is,
+        where its error drifted away from zero, or where it went missing.
 
     Raises:
         UsageError: One cannot be read, or they cannot be compared: of another schema, dtype, ensemble version, or of other
@@ -299,9 +300,12 @@ def _compared(
     if table not in old or table not in new:  # nobody asked for it there
         return
     before, after = _keyed(table, old), _keyed(table, new)
+    gone = {key[0] for key, row in after.items() if row["verdict"] == Verdict.NOT_THERE}
     for key in dict.fromkeys((*before, *after)):
         a, b = before.get(key), after.get(key)
         outcome, worse, moved = _outcome(a, b, drift)
+        if outcome == "missing" and key[0] in gone:  # a function that JAX dropped is no wrong gradient
+            outcome, worse = "not there", False
         row = {"table": table, "row": " ".join(str(part) for part in key if part != ""), "outcome": outcome}
         row |= {"worse": worse, "moved": moved}
         for name in ("verdict", "digest", "margin_max", "error_u_max", "error_u_mean", "error_u_rms"):
@@ -309,7 +313,7 @@ def _compared(
                 missing: Any = "" if name in ("verdict", "digest") else float("nan")
                 row[f"{name}_{side}"] = missing if figures is None else figures.get(name, missing)
         note = str((b or {}).get("note", "") or "")
-        yield row | {"note": note if outcome == "rejected" else ""}
+        yield row | {"note": note if outcome in ("rejected", "known") else ""}
 
 
 def _outcome(old: dict[str, Any] | None, new: dict[str, Any] | None, drift: float) -> tuple[str, bool, str]:
@@ -319,11 +323,11 @@ def _outcome(old: dict[str, Any] | None, new: dict[str, Any] | None, drift: floa
         assert new is not None
         return ("rejected", True, "") if new["verdict"] == rejected else ("new", False, "")
     if new is None:
-        return "missing", _RANKS[old["verdict"]] < _RANKS[str(Verdict.NOT_RUN)], ""
+        return "missing", _RANKS[old["verdict"]] < _RANKS[Verdict.NOT_RUN], ""
     rank_old, rank_new = _RANKS[old["verdict"]], _RANKS[new["verdict"]]
     if new["verdict"] == rejected:
         return "rejected", rank_old < rank_new or new.get("rejected", 0) > old.get("rejected", 0), ""
-    if old["verdict"] == rejected:
+    if old["verdict"] == rejected or (old["verdict"], new["verdict"]) == (Verdict.KNOWN, Verdict.ACCEPTED):
         return "mended", False, ""
     if rank_new > rank_old and new["verdict"] in _OUTCOMES:
         return new["verdict"], True, ""
@@ -363,6 +367,8 @@ def _swept_moves(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[boo
     if "error_u_rms" not in new:
         return
     a, b = float(old["error_u_rms"]), float(new["error_u_rms"])
+    if not (isfinite(a) and isfinite(b)):
+        return
     if abs(b - a) > _LEAST_U and max(a, b) > _FACTOR * min(a, b):
         yield b > a, f"error_u_rms {a:.4g} → {b:.4g}"
     before, after = int(old.get("lost_everything", 0)), int(new.get("lost_everything", 0))

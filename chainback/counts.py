@@ -35,6 +35,7 @@ class Counts:
         steps: By judged step and row of `steps.csv`.
         pairs: By row of `agreement.csv`.
         activations: Rows of `activations.csv`, by their place in the run.
+        functions: Likewise of `functions.csv`, several at a place.
         rejections: The first of each row that rejected, with the place in the run at which it did.
     """
 
@@ -42,6 +43,7 @@ class Counts:
     steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
     pairs: dict[tuple[str, str, str, int, int], Pair] = field(default_factory=dict)
     activations: dict[int, dict[str, Any]] = field(default_factory=dict)
+    functions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     rejections: list[tuple[int, Rejection]] = field(default_factory=list)
 
     def merge(self, other: Counts) -> None:
@@ -53,6 +55,7 @@ class Counts:
                 else:
                     mine[key] = counted  # type: ignore[index]
         self.activations |= other.activations
+        self.functions |= other.functions
         self.rejections += other.rejections
 
     def to_json(self) -> dict[str, Any]:
@@ -62,6 +65,7 @@ class Counts:
             "steps": [tally.to_json() for tally in self.steps.values()],
             "pairs": [pair.to_json() for pair in self.pairs.values()],
             "activations": list(self.activations.items()),
+            "functions": list(self.functions.items()),
             "rejections": [[place, asdict(rejection)] for place, rejection in self.rejections],
         }
 
@@ -76,6 +80,7 @@ class Counts:
             {(tally.judged, tally.key): tally for tally in steps},
             {pair.key: pair for pair in pairs},
             {int(place): row for place, row in state["activations"]},
+            {int(place): rows for place, rows in state["functions"]},
             [(place, Rejection(**item)) for place, item in state["rejections"]],
         )
 
@@ -104,6 +109,7 @@ class Counts:
             environment=environment,
             rejections=tuple(rejection for _, rejection in sorted(self.rejections, key=lambda item: item[0])),
             steps=frame(step.row() for step in steps),
+            functions=frame(row for _, rows in sorted(self.functions.items()) for row in rows),
             counts=self.to_json() if "shard" in environment else None,
         )
 

@@ -25,12 +25,18 @@ Array = np.ndarray
 
 
 class Verdict(StrEnum):
-    """The outcome of a judgement; `NOT_RUN` is the outcome of an engine that declined, with its reason."""
+    """The outcome of a judgement.
+
+    `NOT_RUN` is the outcome of an engine that declined, with its reason; `KNOWN` of a function that is wrong only where that
+    is known; `NOT_THERE` of one that this JAX does not have.
+    """
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     UNDECIDED = "undecided"
     NOT_RUN = "not run"
+    KNOWN = "known"
+    NOT_THERE = "not there"
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:

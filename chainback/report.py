@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 #: What a report folder holds.
-REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "environment.json")
+REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "functions.csv", "environment.json")
 #: What the report folder of a shard holds besides: all that was counted, to be merged.
 COUNTS_FILE = "counts.json"
 #: The columns that every row of every table begins with.
@@ -49,6 +49,8 @@ IDENTITY = ("schema", "jax", "jaxlib", "platform", "device_kind", "dtype", "matm
 SCHEMA = 1
 
 _WORDS = {Verdict.ACCEPTED: "green", Verdict.REJECTED: "bold red", Verdict.UNDECIDED: "yellow", Verdict.NOT_RUN: "dim"}
+#: The verdicts on a function that are no alarm, and none on an engine.
+_NO_ALARM = (Verdict.KNOWN, Verdict.NOT_THERE)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Report:
         rejections: The first of each row that rejected.
         steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
             system that they computed, on the first batch of every ensemble and shape.
+        functions: Each elementary function's value and derivatives against truth, alone; empty unless it was asked for.
         counts: Of a shard, all that it counted, ready for JSON; else None.
     """
 
@@ -72,6 +75,7 @@ class Report:
     environment: dict[str, Any]
     rejections: tuple[Rejection, ...] = ()
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    functions: pd.DataFrame = field(default_factory=pd.DataFrame)
     counts: dict[str, Any] | None = None
 
     @property
@@ -91,6 +95,8 @@ class Report:
                 return Verdict.REJECTED
         by_engine = _by(records(self.tolerance), "engine")
         engines = overall(engine_verdict(rows, self.sharp_floor) for rows in by_engine.values())
+        if not by_engine and any(row["verdict"] == str(Verdict.ACCEPTED) for row in records(self.functions)):
+            engines = Verdict.ACCEPTED  # the functions alone were asked for, and none was rejected
         whole = self.complete and "unexplained" not in self.environment
         return engines if whole or engines is Verdict.REJECTED else Verdict.UNDECIDED
 
@@ -129,6 +135,7 @@ class Report:
             ("steps.csv", self.steps),
             ("agreement.csv", self.agreement),
             ("activations.csv", self.activations),
+            *([("functions.csv", self.functions)] if len(self.functions) else []),
         ):
             write_csv(frame, target / name)
         if self.counts is not None:
@@ -168,7 +175,8 @@ class Report:
         write_text(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")
 
     def __rich__(self) -> RenderableType:
-        return Group(self._engine_table(), *self._remarks())
+        alone = len(self.functions) > 0 and len(self.tolerance) == 0
+        return Group(Text(self._title()) if alone else self._engine_table(), *self._remarks())
 
     def print(self, console: Console | None = None, *, brief: bool = False) -> None:
         """Print the table and what else there is to say; briefly, what was rejected and the verdict alone."""
@@ -236,9 +244,12 @@ class Report:
             if judged:
                 right, wrong = (len(judged.get(str(v), [])) for v in (Verdict.ACCEPTED, Verdict.REJECTED))
                 sharp = f"; {share:.1%} sharp" if (share := _sharp(records(frame))) == share else ""
-                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{sharp}.")
+                other = "".join(f", {len(judged[v])} {v}" for v in map(str, _NO_ALARM) if v in judged)
+                yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{other}{sharp}.")
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
+        if mended := ", ".join(_mended(records(self.functions))):
+            yield Text(f"Known to be wrong in some versions of JAX, and right in this one: {mended}.")
         yield from self._verdict()
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
@@ -248,6 +259,7 @@ class Report:
             (pd.DataFrame(steps.get("substitution", [])), "substitutions on the computed system"),
             (self.agreement, "pairs of engines"),
             (self.activations, "activation sweeps"),
+            (self.functions, "functions"),
         )
 
     def _verdict(self) -> Iterable[Text]:
@@ -272,12 +284,21 @@ class Report:
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
 
 
+def _mended(rows: list[dict[str, Any]]) -> Iterable[str]:
+    """Name the functions of which no known fault shows any more."""
+    for function, its_rows in _by(rows, "function").items():
+        notes = [str(row["note"]).startswith("mended") for row in its_rows]
+        if any(notes) and {row["verdict"] for row in its_rows} == {str(Verdict.ACCEPTED)}:
+            yield function
+
+
 def _spoken(row: dict[str, Any]) -> Iterable[str]:
-    """Say of a row of `agreement.csv` or `activations.csv` what it is about and how far off it is."""
+    """Say of a row of another table than `tolerance.csv` what it is about and how far off it is."""
     for key in _SPOKEN:
-        if key in row:
-            value = row[key]
-            yield f"{key.replace('_', ' ')} {_number(value) if isinstance(value, float) else value}"
+        value = row.get(key)
+        if value is not None and value != "" and value == value:
+            exact = key in ("worst_x", "worst_y", "got", "expected")
+            yield f"{key.replace('_', ' ')} {value if not isinstance(value, float) else _number(value, exact)}"
 
 
 _COLUMNS = ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict")
@@ -285,7 +306,8 @@ _COLUMNS = ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict")
 _SHOWN = 4
 _SPOKEN = (
     *("engine", "engine_a", "engine_b", "ensemble", "depth", "width"),
-    *("activation", "quantity", "method", "execution", "margin_max", "worst_z"),
+    *("activation", "function", "quantity", "argument", "method", "execution", "second", "margin_max", "worst_z"),
+    *("worst_x", "worst_y", "got", "expected"),
 )
 
 
@@ -341,8 +363,10 @@ def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -
     )
 
 
-def _number(value: Any) -> str:
-    return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= value < 1e5 else f"{value:,.0f}"
+def _number(value: Any, exact: bool = False) -> str:
+    if exact:
+        return f"{value:.9g}"
+    return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= abs(value) < 1e5 else f"{value:,.0f}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -437,6 +461,7 @@ _TEXT = frozenset(
         *("execution", "judged", "tool", "ensemble", "activation", "quantity", "method", "verdict", "worst_case"),
         *("digest", "note", "fault", "what", "first", "table", "row", "outcome", "moved", "jax_old", "jax_new"),
         *("verdict_old", "verdict_new", "digest_old", "digest_new", "python", "numpy", "scipy", "failure"),
+        *("function", "argument", "second", "loses"),
     )
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chainback.errors import UsageError
 
-__all__ = ["ARITHMETICS", "FLOAT32", "Arithmetic", "arithmetic_under", "gamma"]
+__all__ = ["ARITHMETICS", "FLOAT32", "FLOAT64", "Arithmetic", "arithmetic_under", "gamma"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def _float32(name: str, factor_roundoff: float) -> Arithmetic:
 
 
 FLOAT32 = _float32("float32", 0.0)
+FLOAT64 = Arithmetic("float64", 2.0**-53, 2.0**-52, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023)
 
 #: The arithmetics that a float32 program may run under; both of the short ones accumulate in float32.
 #:

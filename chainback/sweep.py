@@ -6,7 +6,6 @@ swept as it stands: value, slope by forward and by reverse mode, and our own clo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +17,9 @@ import numpy as np
 from chainback.activations import ACTIVATIONS, Activation
 from chainback.engines.closed_forms import value_and_slope
 from chainback.judgement import Verdict
+from chainback.pointwise import Right, judge_points
 from chainback.programs import function
-from chainback.rounding import FLOAT32, Arithmetic
-from chainback.tally import Histogram
+from chainback.rounding import Arithmetic
 
 __all__ = ["Measurement", "grid", "measurements", "sweep"]
 
@@ -134,28 +133,9 @@ def _judge(
             for kink in model.kinks:
                 near = (np.abs(z - kink) < tiny) & ((z != kink) | (not model.settled))
                 bound = np.where(near, high - low, bound)
-        error = np.abs(got.astype(np.float64) - truth)
-        accepted = error <= bound
-        normal = np.abs(truth) >= tiny
-        in_u = np.where(normal, error / (u * np.abs(truth)), 0.0)
-        margin = np.where(np.isnan(error), np.inf, error / bound)
-        histogram = Histogram()
-        histogram.add(in_u[normal])
-    worst = int(np.argmax(margin))
-    rejected = int((~accepted).sum())
-    return {
-        "points": points.size,
-        "accepted": int(accepted.sum()),
-        "rejected": rejected,
-        "verdict": str(Verdict.REJECTED if rejected else Verdict.ACCEPTED),
-        "informative": float(np.mean(bound <= FLOAT32.sharp_bound * np.abs(truth))),
-        "margin_max": float(margin[worst]),
-        "worst_z": float(points[worst]),
-        "error_u_max": float(in_u.max()),
-        "error_u_max_z": float(points[int(np.argmax(in_u))]),
-        "error_u_p99": histogram.quantile(0.99),
-        "error_u_rms": float(np.sqrt(np.mean(in_u[normal] ** 2))),
-        "lost_everything": int((normal & (in_u >= 0.5 / u)).sum()),
-        "digest": hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=8).hexdigest(),
+    swept = judge_points(got, [Right(truth, bound)], arithmetic)
+    return swept.counts | {
+        "worst_z": float(points[swept.worst]),
+        "error_u_max_z": float(points[swept.furthest]),
         "note": "",
     }
