@@ -802,7 +802,7 @@ _KNOWN_AT: dict[str, tuple[Known, ...]] = {
         Known(
             "derivative",
             lambda x, t: np.abs(x) < _TINY,
-            "1 at 0, not 0: of exp(|x|) i0e(x) the derivatives of |x| and of i0e at 0 no longer cancel",
+            "1 at 0, not 0: of exp(|x|) i0e(x) the derivatives of |x| and of i0e at 0 do not cancel",
         ),
     ),
     "hypot": (
