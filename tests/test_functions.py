@@ -321,11 +321,12 @@ def test_a_function_that_took_its_process_along_costs_itself_alone() -> None:
         Sweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
     )
     watch = Watch(lost={Step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
-    run = _Run({}, 0, DEVICE, FLOAT32, watch)
-    for sweep in (sine, cosine):
+    run = _Run({}, 0, DEVICE, FLOAT32, None, watch, places=range(2))
+    for run.done, sweep in enumerate((sine, cosine)):
         run.sweep_function(sweep)
-    assert [row["verdict"] for row in run.functions] == ["rejected"] * 3 + ["accepted"] * 3
-    assert run.functions[0]["note"] == "the process died of SIGSEGV while it was swept"
+    rows = [row for _, swept in sorted(run.counts.functions.items()) for row in swept]
+    assert [row["verdict"] for row in rows] == ["rejected"] * 3 + ["accepted"] * 3
+    assert rows[0]["note"] == "the process died of SIGSEGV while it was swept"
 
 
 def test_without_an_engine_functions_must_be_asked_for() -> None:
