@@ -54,6 +54,19 @@ except ImportError:  # it may be installed by other means
 #: Pythons to build an environment with: this one first, then the others.
 _PYTHONS = tuple(dict.fromkeys((f"{sys.version_info.major}.{sys.version_info.minor}", "3.12", "3.13", "3.11", "3.14")))
 _PACKAGE = Path(__file__).parent
+#: Modules that do not run in another environment, or decide nothing there.
+_ONLY_READ = (
+    "actions",
+    "baselines",
+    "chronicle",
+    "comparison",
+    "faults",
+    "peers",
+    "pictures",
+    "reproduction",
+    "scripts",
+)
+_ONLY_READ += ("strategies", "versions")
 #: Seconds that uv, and one run, may take.
 _BUILD_S, _RUN_S = 1800.0, 6 * 3600.0
 #: Told what is being done.
@@ -395,7 +408,7 @@ class Laboratory:
         """Return the folder for what this run finds: its name is a digest of all that decides it."""
         installed = sorted(path.name for path in python.parent.parent.glob("lib/python*/site-packages/*.dist-info"))
         here = environment(datetime.now(UTC))
-        decides = [spoken, installed, job.arguments(), job.variables().get("XLA_FLAGS", ""), source_digest()]
+        decides = [spoken, installed, job.arguments(), job.variables().get("XLA_FLAGS", ""), source_digest(_ONLY_READ)]
         decides += [here[name] for name in ("machine", "processor", "cores")]
         decides += [{k: v for k, v in here["variables"].items() if k != "XLA_FLAGS"}, platform.system()]
         name = hashlib.blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
@@ -493,11 +506,11 @@ def _requirements() -> list[str]:
 
 
 @cache
-def source_digest() -> str:
-    """Return a digest of chainback's own source."""
+def source_digest(but: tuple[str, ...] = ()) -> str:
+    """Return a digest of chainback's own source, but for some modules."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(_PACKAGE.rglob("*")):
-        if path.is_file() and path.suffix != ".pyc":
+        if path.is_file() and path.suffix != ".pyc" and path.stem not in but:
             digest.update(str(path.relative_to(_PACKAGE)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
