@@ -22,7 +22,7 @@ from chainback.supervision import supervise
 __all__ = ["Refreshed", "baseline"]
 
 #: What a new baseline runs, and where an old one keeps what it ran.
-_FIRST = {"cases": 20_000, "seed": 0}
+_FIRST = {"cases": 20_000, "seed": 0, "functions": True}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def baseline(
         reason: Why it is to be taken all the same; kept in its `environment.json`, with all earlier ones.
         progress: As for `verify`.
         clock: Tells the time that is kept with the reason.
-        **arguments: Of `supervise`; cases and seed default to those of the baseline that is there.
+        **arguments: Of `supervise`; cases, seed and functions default to those of the baseline that is there.
 
     Returns:
         What was done. A run that is neither accepted nor given a reason is not taken.
@@ -73,7 +73,8 @@ def baseline(
     there = (Path(folder) / "environment.json").is_file()
     before = read_environment(folder) if there else {}
     writable_folder(folder)
-    asked = {name: before.get(name, first) for name, first in _FIRST.items()}
+    ran = {**before, **before.get("asked", {})}
+    asked = {name: ran.get(name, first) for name, first in _FIRST.items()}
     asked |= {name: value for name, value in arguments.items() if value is not None}
     report = supervise(progress=progress, **asked)
     found: Comparison | None = None

@@ -97,7 +97,7 @@ def test_it_runs_what_it_ran_before(run: Any, tmp_path: Path) -> None:
     asked = run(report())
     refresh(tmp_path)
     refresh(tmp_path)
-    assert [(a["cases"], a["seed"]) for a in asked] == [(20_000, 0), (40, 0)]
+    assert [(a["cases"], a["seed"], a["functions"]) for a in asked] == [(20_000, 0, True), (40, 0, False)]
 
 
 def test_to_start_anew_needs_a_reason(run: Any, tmp_path: Path) -> None:
