@@ -5,7 +5,6 @@ While the engines run on one batch, NumPy draws the next and works out its truth
 
 from __future__ import annotations
 
-import importlib
 import operator
 import os
 import time
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ import numpy as np
 from chainback.bounds import Envelope, envelope
 from chainback.case import Case, Chain
 from chainback.counts import Counts, part_of
-from chainback.engines import ENGINES, Engine
+from chainback.device import arithmetic_of, device_of, matmul_setting
+from chainback.engines import Engine
 from chainback.engines.engine import Compiled
 from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, draw, ensemble, rebuild
 from chainback.environment import environment
@@ -32,193 +32,22 @@ from chainback.errors import EngineError, UsageError, sentence
 from chainback.function_sweep import Sweep, sweeps
 from chainback.judgement import Judgement, Steps, judge, judge_steps
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, plan, sample_shape
+from chainback.protocol import Protocol, answer, engines_named, one_by_one
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
-from chainback.rounding import Arithmetic, arithmetic_under
+from chainback.rounding import Arithmetic
 from chainback.supervision import Step, Watch
 from chainback.sweep import Measurement, measurements
 from chainback.tally import SHARP_FLOOR, Pair, Rejection, RowKey, StepTally, Tally, Yardstick
 
-__all__ = [
-    "Progress",
-    "answer",
-    "arithmetic_of",
-    "device_of",
-    "engines_named",
-    "load_engine",
-    "matmul_setting",
-    "one_by_one",
-    "verify",
-    "work",
-]
+__all__ = ["Progress", "verify", "work"]
 
 #: A run plans its batches ahead; more cases than this are better run under several seeds.
 _MOST_CASES = 1_000_000_000
 #: What else decides which cases are run.
 _ASKED = ("depths", "widths", "samples", "activations", "functions")
 Array = Any
-Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 #: Told (cases done, cases in all, what is being done).
 Progress = Callable[[int, int, str], None]
-
-
-def load_engine(path: str) -> tuple[str, Protocol]:
-    """Import an engine of the user's own.
-
-    Args:
-        path: `package.module:name`.
-
-    Returns:
-        The path and the callable.
-
-    Raises:
-        UsageError: There is no such thing, or it cannot be called.
-    """
-    module, colon, name = path.partition(":")
-    if not (module and colon and name):
-        raise UsageError(f"engine {path!r} cannot be loaded: name it as package.module:name")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except AttributeError:
-        raise UsageError(f"engine {path!r} cannot be loaded: module {module} has no {name!r}") from None
-    except (Exception, SystemExit) as error:  # whatever importing a stranger's module may raise
-        raise UsageError(f"engine {path!r} cannot be loaded: {sentence(error)}") from None
-    if not callable(found):
-        raise UsageError(f"engine {path!r} cannot be used: it is a {type(found).__name__}, not a callable")
-    return path, found
-
-
-def engines_named(engines: str | Iterable[str | Protocol], watch: Watch | None = None) -> dict[str, Protocol]:
-    """Return the engines that are asked for, by name.
-
-    Args:
-        engines: "all", "none", or an iterable of names of `ENGINES`, paths `package.module:name`, and callables.
-        watch: Told of each import.
-
-    Raises:
-        UsageError: One is unknown or cannot be loaded.
-    """
-    if engines == "all":
-        return dict(ENGINES)
-    if engines == "none":
-        return {}
-    chosen: dict[str, Protocol] = {}
-    if not isinstance(engines, Iterable):
-        raise UsageError(f"`engines` must be all, none, or a list of names and callables, got {engines!r:.60}")
-    for item in [engines] if isinstance(engines, str) else engines:
-        if isinstance(item, str) and ":" in item:
-            name, found = _loaded(item, watch or Watch())
-            chosen[name] = found
-        elif isinstance(item, str):
-            if item not in ENGINES:
-                raise UsageError(
-                    f"engine {item!r} is not known: use all, none, package.module:name, or of {', '.join(ENGINES)}"
-                )
-            chosen[item] = ENGINES[item]
-        elif callable(item):
-            _add(chosen, _name_of(item), item)
-        else:
-            raise UsageError(f"`engines` must hold names and callables, got {item!r:.60}")
-    return chosen
-
-
-def _loaded(path: str, watch: Watch) -> tuple[str, Protocol]:
-    try:
-        with watch.step(Step(path, "import")):
-            return load_engine(path)
-    except EngineError as error:  # an earlier worker did not survive the import
-        reason = str(error)
-
-    def lost(*_: Any) -> Any:
-        raise EngineError(reason)
-
-    return path, lost
-
-
-def _name_of(engine: Protocol) -> str:
-    if isinstance(engine, Engine):
-        return engine.name
-    named = engine if hasattr(engine, "__qualname__") else type(engine)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
-def _add(chosen: dict[str, Protocol], name: str, engine: Protocol) -> None:
-    """Add an engine under its name, or, where another engine bears it, under the name with a number."""
-    number, free = 1, name
-    while free in chosen and chosen[free] is not engine:
-        number += 1
-        free = f"{name}#{number}"
-    chosen[free] = engine
-
-
-def device_of(platform: str | None) -> Any:
-    """Return JAX's first device on a platform (default: JAX's own choice).
-
-    Raises:
-        UsageError: JAX sees none.
-    """
-    try:
-        devices = jax.devices()
-    except (RuntimeError, AssertionError) as error:  # JAX asserts where a platform it knows has no device
-        asked = getattr(jax.config, "jax_platforms", None)
-        where = f"with JAX_PLATFORMS={asked}" if asked else "here"
-        said = f" ({sentence(error)})" if str(error) else ""
-        raise UsageError(f"JAX finds no device {where}{said}: name a platform that is there, or none") from None
-    try:
-        return jax.devices(platform)[0]
-    except RuntimeError:
-        seen = ", ".join(sorted({d.platform for d in devices}))
-        raise UsageError(f"platform {platform!r} is not there: JAX sees {seen} here") from None
-
-
-def matmul_setting() -> str | None:
-    """Return JAX's matmul precision as it is set in this thread: a level, an algorithm, or None."""
-    return getattr(jax.config, "jax_default_matmul_precision", None)
-
-
-def arithmetic_of(device: Any) -> Arithmetic:
-    """Return the arithmetic that JAX's matmul precision, as it is set in this thread, means on a device.
-
-    Raises:
-        UsageError: It has no rounding model, or JAX cannot multiply so on the device.
-    """
-    setting = matmul_setting()
-    arithmetic = arithmetic_under(setting, device.platform)
-    if setting is not None and setting.isupper():
-        _require_algorithm(setting, device)
-    return arithmetic
-
-
-@cache
-def _require_algorithm(setting: str, device: Any) -> None:
-    """Translate a product by an algorithm: JAX refuses those that a platform does not have.
-
-    What XLA then cannot compile, of some shape, is a finding, and is left to the engine that meets it.
-    """
-    square = jax.ShapeDtypeStruct((4, 4), np.float32, sharding=jax.sharding.SingleDeviceSharding(device))
-    try:
-        with jax.default_matmul_precision(setting):
-            jax.jit(lambda a, b: a @ b).lower(square, square)
-    except Exception as error:  # JAX raises ValueError today
-        said = f"{device.platform} cannot multiply so ({sentence(error)})"
-        raise UsageError(f"jax_default_matmul_precision is {setting}, but {said}: set another one") from None
-
-
-def answer(engine: Protocol, case: Case) -> Any:
-    """Call an engine on a batch, under the protocol, with inputs that it cannot change.
-
-    Raises:
-        EngineError: It raised; the message says what.
-    """
-    arrays = [np.array(a) for a in (case.chain.weights, case.chain.biases, case.inputs, case.targets)]
-    for array in arrays:
-        array.flags.writeable = False
-    weights, biases, inputs, targets = arrays
-    try:
-        return engine(weights, biases, case.chain.activations, inputs, targets)
-    except (KeyboardInterrupt, EngineError):
-        raise
-    except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
-        raise EngineError(f"it raised {sentence(error)}") from error
 
 
 @dataclass
@@ -454,31 +283,6 @@ def _sampled(families: Sequence[Ensemble], seed: int) -> list[tuple[Ensemble, st
     if len(turned) == 1:
         return [(turned[0], "single"), (turned[0], "eager")]
     return [(family, "single" if place % 2 else "eager") for place, family in enumerate(turned)]
-
-
-def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:
-    """Return one of our engines as it runs on a batch of one without the batch axis, activations resolved while tracing.
-
-    Args:
-        engine: The engine.
-        execution: "single", jitted, or "eager", op by op.
-        device: Where.
-    """
-
-    def gradients(weights: Array, biases: Array, names: tuple[str, ...], x: Array, y: Array) -> tuple[Array, Array]:
-        arguments = jax.device_put((weights[0], biases[0], x[0], y[0]), device)
-
-        def gradient(weights: Array, biases: Array, x: Array, y: Array) -> tuple[Array, Array]:
-            return engine.gradient(weights, biases, names, x, y)
-
-        if execution == "single":
-            parts = jax.jit(gradient)(*arguments)
-        else:
-            with jax.disable_jit(), jax.default_device(device):
-                parts = gradient(*arguments)
-        return tuple(np.asarray(part)[None] for part in parts)  # type: ignore[return-value]
-
-    return gradients
 
 
 def verify(

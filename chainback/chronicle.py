@@ -18,9 +18,10 @@ from rich.text import Text
 
 from chainback.comparison import KEYS, Comparison, compare, telling
 from chainback.errors import UsageError
+from chainback.isolation import DEFAULT_JOB, Job, Laboratory, Run, Tell, cache_folder
 from chainback.judgement import Verdict
 from chainback.report import SCHEMA, engine_verdict, markdown_table, records, writable_folder, write_csv, write_text
-from chainback.versions import Job, Laboratory, Run, Tell, cache_folder, minors
+from chainback.versions import minors
 
 __all__ = ["Chronicle", "history"]
 
@@ -195,7 +196,7 @@ class Chronicle:
 def history(
     versions: Sequence[str] = (),
     *,
-    job: Job = Job(),  # noqa: B008 -- frozen
+    job: Job = DEFAULT_JOB,
     pre: bool = False,
     cache: str | os.PathLike[str] | None = None,
     output: str | os.PathLike[str] | None = None,

@@ -15,8 +15,8 @@ import chainback
 from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
+from chainback.isolation import Job
 from chainback.supervision import supervise
-from chainback.versions import Job
 
 __all__ = ["main"]
 

@@ -36,12 +36,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from chainback import faults, programs
-from chainback.campaign import Progress, Protocol, answer, arithmetic_of, device_of
+from chainback.campaign import Progress
 from chainback.case import Case, Chain
+from chainback.device import arithmetic_of, device_of
 from chainback.engines import ENGINES
 from chainback.ensembles import draw_unpadded
 from chainback.errors import EngineError, UsageError
 from chainback.judgement import judge
+from chainback.protocol import Protocol, answer
 from chainback.report import SCHEMA, writable_folder, write_csv
 
 __all__ = [

@@ -14,14 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from chainback.bounds import Envelope, envelope
-from chainback.campaign import answer, arithmetic_of, device_of, engines_named, one_by_one
 from chainback.case import Case, Chain
+from chainback.device import arithmetic_of, device_of
 from chainback.engines import Engine
 from chainback.engines.triangular import extended_jacobian
 from chainback.ensembles import CaseId, draw, rebuild
 from chainback.errors import EngineError
 from chainback.judgement import Judgement, Verdict, component_at, exit_code, judge, overall
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE
+from chainback.protocol import answer, engines_named, one_by_one
 from chainback.rounding import Arithmetic
 from chainback.scripts import script
 

@@ -12,7 +12,7 @@ from hypothesis import assume
 
 from chainback import ENGINES, Case, Chain
 from chainback.bounds import Envelope, components_of, envelope
-from chainback.campaign import arithmetic_of
+from chainback.device import arithmetic_of
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.programs import codes
 from chainback.rounding import FLOAT32

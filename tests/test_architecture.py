@@ -14,10 +14,11 @@ PACKAGE = Path(chainback.__file__).parent
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
     *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "plan", "supervision"),
-    *("baselines", "versions", "chronicle", "pictures", "strategies"),
+    *("baselines", "isolation", "versions", "chronicle", "pictures", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
-    *("engines.triangular", "engines", "sweep", "function_sweep", "campaign", "scripts", "reproduction", "faults"),
+    *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "campaign"),
+    *("scripts", "reproduction", "faults"),
     "peers",
 )
 #: Above everything; they reach the rest through the package's lazy names.

@@ -16,8 +16,9 @@ from rich.console import Console
 
 import chainback
 from chainback import ENGINES, FAULTS, UsageError, verify
-from chainback.campaign import arithmetic_of, engines_named, load_engine
+from chainback.device import arithmetic_of
 from chainback.engines import Engine
+from chainback.protocol import engines_named, load_engine
 from chainback.report import Report, read_csv
 from chainback.rounding import ARITHMETICS, Arithmetic
 

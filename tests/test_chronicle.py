@@ -9,8 +9,8 @@ import pytest
 
 from chainback import Report, UsageError, chronicle, history, verify
 from chainback.comparison import read
+from chainback.isolation import Job, Laboratory, Run
 from chainback.report import read_csv
-from chainback.versions import Job, Laboratory, Run
 
 VERSIONS = ["0.5", "0.6", "0.7", "0.8"]
 

@@ -234,7 +234,7 @@ def test_depth_of_a_million() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("engine", NAMES)
 def test_engines_are_accepted_on_a_gpu(engine: str) -> None:
-    from chainback.campaign import arithmetic_of
+    from chainback.device import arithmetic_of
 
     device = jax.devices("gpu")[0]
     for name, depth, width in (("lecture", 9, 1), ("mixed", 9, 1), ("wide", 5, 4)):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from chainback import BuildError, Report, UsageError, bisect, upgrade, verify, versions
+from chainback import BuildError, Report, UsageError, bisect, isolation, upgrade, verify, versions
 from chainback.comparison import read
-from chainback.versions import Job, Laboratory, Run, minors
+from chainback.isolation import Job, Laboratory, Run
+from chainback.versions import minors
 
 OFFERED = ["1.5.0", "1.4.1", "1.4.0", "1.3.0", "1.2.0", "1.1.0", "1.0.0"]
 
@@ -157,7 +158,7 @@ def test_the_command_line_and_the_flags_reach_the_run(monkeypatch: pytest.Monkey
     ],
 )
 def test_uvs_reason_in_one_line(said: str, reason: str) -> None:
-    assert versions._reason(said) == reason
+    assert isolation._reason(said) == reason
 
 
 def command(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -187,7 +188,7 @@ def test_without_uv_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     def nowhere() -> str:
         raise FileNotFoundError
 
-    monkeypatch.setattr(versions, "find_uv_bin", nowhere)
+    monkeypatch.setattr(isolation, "find_uv_bin", nowhere)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert upgrade("0.4.38", ["0.5.0"], cache=tmp_path).exit_code == 5
     versions._offered.cache_clear()

@@ -1,0 +1,153 @@
+"""Engines as a run knows them: by name, imported where need be, and called under the protocol."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from chainback.case import Case
+from chainback.engines import ENGINES, Engine
+from chainback.errors import EngineError, UsageError, sentence
+from chainback.supervision import Step, Watch
+
+__all__ = ["Protocol", "answer", "engines_named", "load_engine", "one_by_one"]
+
+Array = Any
+#: gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases), on a batch.
+Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
+
+
+def load_engine(path: str) -> tuple[str, Protocol]:
+    """Import an engine of the user's own.
+
+    Args:
+        path: `package.module:name`.
+
+    Returns:
+        The path and the callable.
+
+    Raises:
+        UsageError: There is no such thing, or it cannot be called.
+    """
+    module, colon, name = path.partition(":")
+    if not (module and colon and name):
+        raise UsageError(f"engine {path!r} cannot be loaded: name it as package.module:name")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except AttributeError:
+        raise UsageError(f"engine {path!r} cannot be loaded: module {module} has no {name!r}") from None
+    except (Exception, SystemExit) as error:  # whatever importing a stranger's module may raise
+        raise UsageError(f"engine {path!r} cannot be loaded: {sentence(error)}") from None
+    if not callable(found):
+        raise UsageError(f"engine {path!r} cannot be used: it is a {type(found).__name__}, not a callable")
+    return path, found
+
+
+def engines_named(engines: str | Iterable[str | Protocol], watch: Watch | None = None) -> dict[str, Protocol]:
+    """Return the engines that are asked for, by name.
+
+    Args:
+        engines: "all", "none", or an iterable of names of `ENGINES`, paths `package.module:name`, and callables.
+        watch: Told of each import.
+
+    Raises:
+        UsageError: One is unknown or cannot be loaded.
+    """
+    if engines == "all":
+        return dict(ENGINES)
+    if engines == "none":
+        return {}
+    chosen: dict[str, Protocol] = {}
+    if not isinstance(engines, Iterable):
+        raise UsageError(f"`engines` must be all, none, or a list of names and callables, got {engines!r:.60}")
+    for item in [engines] if isinstance(engines, str) else engines:
+        if isinstance(item, str) and ":" in item:
+            name, found = _loaded(item, watch or Watch())
+            chosen[name] = found
+        elif isinstance(item, str):
+            if item not in ENGINES:
+                raise UsageError(
+                    f"engine {item!r} is not known: use all, none, package.module:name, or of {', '.join(ENGINES)}"
+                )
+            chosen[item] = ENGINES[item]
+        elif callable(item):
+            _add(chosen, _name_of(item), item)
+        else:
+            raise UsageError(f"`engines` must hold names and callables, got {item!r:.60}")
+    return chosen
+
+
+def _loaded(path: str, watch: Watch) -> tuple[str, Protocol]:
+    try:
+        with watch.step(Step(path, "import")):
+            return load_engine(path)
+    except EngineError as error:  # an earlier worker did not survive the import
+        reason = str(error)
+
+    def lost(*_: Any) -> Any:
+        raise EngineError(reason)
+
+    return path, lost
+
+
+def _name_of(engine: Protocol) -> str:
+    if isinstance(engine, Engine):
+        return engine.name
+    named = engine if hasattr(engine, "__qualname__") else type(engine)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _add(chosen: dict[str, Protocol], name: str, engine: Protocol) -> None:
+    """Add an engine under its name, or, where another engine bears it, under the name with a number."""
+    number, free = 1, name
+    while free in chosen and chosen[free] is not engine:
+        number += 1
+        free = f"{name}#{number}"
+    chosen[free] = engine
+
+
+def answer(engine: Protocol, case: Case) -> Any:
+    """Call an engine on a batch, under the protocol, with inputs that it cannot change.
+
+    Raises:
+        EngineError: It raised; the message says what.
+    """
+    arrays = [np.array(a) for a in (case.chain.weights, case.chain.biases, case.inputs, case.targets)]
+    for array in arrays:
+        array.flags.writeable = False
+    weights, biases, inputs, targets = arrays
+    try:
+        return engine(weights, biases, case.chain.activations, inputs, targets)
+    except (KeyboardInterrupt, EngineError):
+        raise
+    except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
+        raise EngineError(f"it raised {sentence(error)}") from error
+
+
+def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:
+    """Return one of our engines as it runs on a batch of one without the batch axis, activations resolved while tracing.
+
+    Args:
+        engine: The engine.
+        execution: "single", jitted, or "eager", op by op.
+        device: Where.
+    """
+
+    def gradients(weights: Array, biases: Array, names: tuple[str, ...], x: Array, y: Array) -> tuple[Array, Array]:
+        arguments = jax.device_put((weights[0], biases[0], x[0], y[0]), device)
+
+        def gradient(weights: Array, biases: Array, x: Array, y: Array) -> tuple[Array, Array]:
+            return engine.gradient(weights, biases, names, x, y)
+
+        if execution == "single":
+            parts = jax.jit(gradient)(*arguments)
+        else:
+            with jax.disable_jit(), jax.default_device(device):
+                parts = gradient(*arguments)
+        return tuple(np.asarray(part)[None] for part in parts)  # type: ignore[return-value]
+
+    return gradients
