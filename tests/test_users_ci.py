@@ -55,8 +55,10 @@ def steps(label: str) -> list[str]:
     return re.findall(r"^ +- run: (.*)$", block(label), re.MULTILINE)
 
 
-def lacks_the_index(said: str) -> bool:
-    return any(sign in said for sign in ("Failed to fetch", "error sending request", "dns error", "Could not connect"))
+def unreachable(said: str) -> str:
+    """Return the line in which uv says that the package index cannot be reached, or ""."""
+    signs = ("Failed to fetch", "error sending request", "dns error", "Could not connect")
+    return next((line.strip() for line in said.splitlines() if any(sign in line for sign in signs)), "")
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +90,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     done = project.run(make)
     assert done.returncode == 0, done.stderr
     done = project.run(install)
-    if done.returncode and lacks_the_index(done.stderr):
-        pytest.skip(f"the package index cannot be reached: {done.stderr.strip().splitlines()[0]}")
+    if done.returncode and (reason := unreachable(done.stderr)):
+        pytest.skip(f"the package index cannot be reached: {reason}")
     assert done.returncode == 0, done.stderr
     return project
 
