@@ -201,10 +201,11 @@ class Laboratory:
             BuildError: It could not be built.
         """
         extra = {"gpu": "[cuda12]", "cuda": "[cuda12]", "tpu": "[tpu]"}.get(job.platform, "")
-        wanted = [f"jax{extra}=={jax}", *_requirements()]
+        # A pre-release of JAX needs one of jaxlib; of all other packages it needs none.
+        wanted = [f"jax{extra}=={jax}", *(["jaxlib>=0.dev0"] if self.pre else []), *_requirements()]
         reasons = []
         for python in _PYTHONS:
-            place = self.folder / "environments" / f"jax-{jax}{extra.strip('[]')}-python-{python}"
+            place = self.folder / "environments" / f"jax-{jax}{extra.strip('[]')}{'-pre' * self.pre}-python-{python}"
             interpreter = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
             if (place / "complete").is_file():
                 return interpreter
@@ -217,7 +218,7 @@ class Laboratory:
             self.tell(f"building an environment with jax {jax}, Python {python}")
             shutil.rmtree(place, ignore_errors=True)
             uv("venv", "--quiet", "--python", base, str(place))
-            uv("pip", "install", "--quiet", "--python", str(interpreter), *self._prerelease(), *wanted)
+            uv("pip", "install", "--quiet", "--python", str(interpreter), *wanted)
             (place / "complete").touch()
             return interpreter
         # Of the reasons, one that is not about a Python says more.
@@ -228,10 +229,7 @@ class Laboratory:
         with tempfile.TemporaryDirectory() as folder:
             listed = Path(folder) / "requirements.in"
             listed.write_text("\n".join(wanted) + "\n")
-            uv("pip", "compile", "--quiet", "--python-version", python, *self._prerelease(), str(listed))
-
-    def _prerelease(self) -> list[str]:
-        return ["--prerelease", "allow"] if self.pre else []
+            uv("pip", "compile", "--quiet", "--python-version", python, str(listed))
 
 
 def _interpreter(python: str) -> str:
