@@ -21,7 +21,10 @@ FAULT = " * 1.00001  # wrong by 1e-5"
 #: What could lead uv to another environment than the project's.
 ASTRAY = re.compile(r"UV_(?!INDEX|DEFAULT_INDEX|EXTRA|FIND_LINKS|CACHE).*|VIRTUAL_ENV|CONDA_\w+|PYTHON\w*")
 
-pytestmark = pytest.mark.skipif(sys.version_info >= (3, 14), reason=f"jax {PINNED} has no wheels for this Python")
+pytestmark = [
+    pytest.mark.skipif(sys.version_info >= (3, 14), reason=f"jax {PINNED} has no wheels for this Python"),
+    pytest.mark.xdist_group("the project"),  # it is installed once
+]
 
 
 @dataclass
