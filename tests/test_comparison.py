@@ -231,3 +231,45 @@ def test_the_words_for_a_pull_request() -> None:
     assert "| tolerance |" in text
     assert "* **worse** drifted tolerance: " in text
     assert pd.Series(text.splitlines()).str.len().max() < 400
+
+
+def functions(**verdicts: str) -> pd.DataFrame:
+    """Rows of `functions.csv`; a function that is not there has one row, without method."""
+    rows = []
+    for name, verdict in verdicts.items():
+        there = verdict != "not there"
+        row = {"function": name, "argument": "0" if there else "", "quantity": "derivative", "second": ""}
+        row |= {"method": "forward" if there else "", "execution": "jitted", "dtype": "float32", "points": 500}
+        row |= {
+            "verdict": verdict,
+            "rejected": int(verdict == "rejected"),
+            "digest": verdict,
+            "note": f"{name} is wrong",
+        }
+        rows.append(row | {"error_u_rms": 1.0 if there else np.nan, "lost_everything": 0 if there else np.nan})
+    return pd.DataFrame(rows)
+
+
+def test_functions_come_go_break_and_are_mended() -> None:
+    old = replace(
+        report(),
+        functions=functions(right="accepted", breaks="accepted", shows="accepted", dropped="accepted", comes="not there")
+        .merge(functions(mends="known", heals="rejected", absent="not there"), how="outer"),
+    )  # fmt: skip
+    new = replace(
+        report(),
+        functions=functions(right="accepted", breaks="rejected", shows="known", dropped="not there", comes="accepted")
+        .merge(functions(mends="accepted", heals="known", absent="not there"), how="outer"),
+    )  # fmt: skip
+    frame = compare(old, new).frame
+    rows = frame[frame["table"] == "functions"]
+    seen: dict[str, set[tuple[str, bool]]] = {}
+    for row, outcome, worse in zip(rows["row"], rows["outcome"], rows["worse"], strict=True):
+        seen.setdefault(row.split(" ")[0], set()).add((outcome, bool(worse)))
+    assert seen["right"] == {("identical", False)}
+    assert seen["breaks"] == {("rejected", True)}
+    assert seen["shows"] == {("known", True)}, "what is known in other versions is worse all the same"
+    assert seen["dropped"] == {("not there", False), ("new", False)}
+    assert seen["comes"] == {("missing", False), ("new", False)}
+    assert seen["mends"] == seen["heals"] == {("mended", False)}
+    assert seen["absent"] == {("identical", False)}
