@@ -90,19 +90,20 @@ class Chronicle:
 
         A cell is the root mean square error in u, or the verdict where that is not accepted.
         """
-        rows: dict[tuple[str, str], dict[str, str]] = {}
+        rows: dict[tuple[str, str, str], dict[str, str]] = {}
         for run in self.ran:
             for table in _SWEEPS:
                 for row in records(run.reading.tables.get(table, pd.DataFrame())):  # type: ignore[union-attr]
-                    name = " ".join(str(row[key]) for key in KEYS[table] if str(row[key]) != "")
-                    cells = rows.setdefault((table, name), {})
+                    subject, *way = (str(row[key]) for key in KEYS[table])
+                    cells = rows.setdefault((table, subject, " ".join(filter(None, way))), {})
                     accepted = row["verdict"] == str(Verdict.ACCEPTED)
                     cells[run.jax] = f"{row['error_u_rms']:.4g}" if accepted else row["verdict"]
         names = [run.jax for run in self.ran]
         return pd.DataFrame(
             [
-                {"schema": SCHEMA, "table": table, "row": row} | {name: cells.get(name, "") for name in names}
-                for (table, row), cells in rows.items()
+                {"schema": SCHEMA, "table": table, "subject": subject, "row": way}
+                | {name: cells.get(name, "") for name in names}
+                for (table, subject, way), cells in rows.items()
             ]
         )
 
@@ -110,7 +111,7 @@ class Chronicle:
         """Return the rows of all comparisons that tell something: worse, drifted, mended."""
         frames = [comparison.frame.assign(jax=name) for name, comparison in self.comparisons.items()]
         told = [row for frame in frames for row in records(frame) if telling(row)]
-        columns = ["schema", "jax_old", "jax_new", "table", "row", "outcome", "worse", "moved", "note"]
+        columns = ["schema", "jax_old", "jax_new", "table", "subject", "row", "outcome", "worse", "moved", "note"]
         return pd.DataFrame(told, columns=columns)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
@@ -171,12 +172,11 @@ class Chronicle:
     def _told(self) -> Iterator[str]:
         """Yield a sentence for each version, table and thing that changed."""
         for name, comparison in self.comparisons.items():
-            groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-            for row in records(comparison.frame):
-                if telling(row):
-                    groups.setdefault((row["table"], row["outcome"], row["row"].split(" ")[0]), []).append(row)
-            for (table, outcome, subject), rows in groups.items():
-                worse = "worse: " if any(row["worse"] for row in rows) else ""
+            groups: dict[tuple[str, str, str, bool], list[dict[str, Any]]] = {}
+            for row in filter(telling, records(comparison.frame)):
+                groups.setdefault((row["table"], row["outcome"], row["subject"], row["worse"]), []).append(row)
+            for (table, outcome, subject, is_worse), rows in groups.items():
+                worse = "worse: " if is_worse else ""
                 example = next(filter(None, (row["moved"] or row["note"] for row in rows)), "")
                 count = f"{len(rows)} row{'s' * (len(rows) > 1)}"
                 yield f"{name}: {worse}{table} {subject} {outcome} ({count}{'; ' + example if example else ''})"
@@ -187,8 +187,7 @@ class Chronicle:
         for row in records(self.sweeps()):
             cells = [row[run.jax] for run in self.ran]
             if row["table"] == table and _moved(cells):
-                subject, quantity, *way = row["row"].split(" ")
-                ways.setdefault((f"{subject} {quantity}", *cells), []).append(" ".join(way))
+                ways.setdefault((row["subject"], *cells), []).append(row["row"])
         for (subject, *cells), which in ways.items():
             yield [f"{subject}: {', '.join(which)}", *cells]
 

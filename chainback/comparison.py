@@ -98,7 +98,7 @@ class Comparison:
     """What changed from an old report to a new one.
 
     Attributes:
-        frame: The rows of `comparison.csv`: table, row, outcome, worse, what moved, and the figures of both sides.
+        frame: The rows of `comparison.csv`: table, subject, row, outcome, worse, what moved, and the figures of both sides.
         old: The old report.
         new: The new one.
         false_alarm: The probability that any row is called drifted by chance alone.
@@ -169,7 +169,7 @@ class Comparison:
         shown: list[dict[str, Any]] = []
         of_one: Counter[tuple[str, ...]] = Counter()
         for row in self._told():
-            whose = (row["table"], row["outcome"], row["row"].split(" ")[0])
+            whose = (row["table"], row["outcome"], row["subject"])
             of_one[whose] += 1
             if of_one[whose] <= _SHOWN_OF_ONE:
                 shown.append(row)
@@ -306,7 +306,8 @@ def _compared(
         outcome, worse, moved = _outcome(a, b, drift)
         if outcome == "missing" and key[0] in gone:  # a function that JAX dropped is no wrong gradient
             outcome, worse = "not there", False
-        row = {"table": table, "row": " ".join(str(part) for part in key if part != ""), "outcome": outcome}
+        row = {"table": table, "subject": key[0], "row": " ".join(str(part) for part in key if part != "")}
+        row["outcome"] = outcome
         row |= {"worse": worse, "moved": moved}
         for name in ("verdict", "digest", "margin_max", "error_u_max", "error_u_mean", "error_u_rms"):
             for side, figures in (("old", a), ("new", b)):

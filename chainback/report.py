@@ -459,7 +459,20 @@ _TEXT = frozenset(
     (
         *("jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision", "engine", "engine_a", "engine_b"),
         *("execution", "judged", "tool", "ensemble", "activation", "quantity", "method", "verdict", "worst_case"),
-        *("digest", "note", "fault", "what", "first", "table", "row", "outcome", "moved", "jax_old", "jax_new"),
+        *(
+            "digest",
+            "note",
+            "fault",
+            "what",
+            "first",
+            "table",
+            "subject",
+            "row",
+            "outcome",
+            "moved",
+            "jax_old",
+            "jax_new",
+        ),
         *("verdict_old", "verdict_new", "digest_old", "digest_new", "python", "numpy", "scipy", "failure"),
         *("function", "argument", "second", "loses"),
     )

@@ -65,7 +65,7 @@ def test_a_history_tells_what_each_version_changed(tmp_path: Path) -> None:
     assert versions.loc["0.7", "rejected"] > 0
     page = (tmp_path / "history" / "README.md").read_text()
     assert "| 0.7 | 3.12.1 | rejected |" in page
-    assert "| softplus slope: forward jitted, forward eager, " in page
+    assert "| softplus: slope forward jitted, slope forward eager, " in page
     assert "sin value" not in page, "what did not move is not on the page"
 
 
@@ -78,8 +78,8 @@ def test_the_tables_read_back(tmp_path: Path) -> None:
     assert scan["verdict"].tolist() == ["accepted", "accepted", "rejected", "accepted"]
     assert scan.loc["0.5", "digest"] == scan.loc["0.8", "digest"] != scan.loc["0.6", "digest"]
     assert np.isfinite(engines["run_ns_per_layer"]).all()
-    sweeps = found.sweeps().set_index("row")
-    assert sweeps.loc["softplus slope forward jitted", "0.7"] == "9e+06"
+    sweeps = found.sweeps().set_index(["subject", "row"])
+    assert sweeps.loc[("softplus", "slope forward jitted"), "0.7"] == "9e+06"
     assert len(sweeps) == len(report().activations)
     changes = read_csv(tmp_path / "history" / "changes.csv")
     assert set(changes["outcome"]) == {"rejected", "drifted", "mended"}

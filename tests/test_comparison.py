@@ -264,8 +264,8 @@ def test_functions_come_go_break_and_are_mended() -> None:
     frame = compare(old, new).frame
     rows = frame[frame["table"] == "functions"]
     seen: dict[str, set[tuple[str, bool]]] = {}
-    for row, outcome, worse in zip(rows["row"], rows["outcome"], rows["worse"], strict=True):
-        seen.setdefault(row.split(" ")[0], set()).add((outcome, bool(worse)))
+    for subject, outcome, worse in zip(rows["subject"], rows["outcome"], rows["worse"], strict=True):
+        seen.setdefault(subject, set()).add((outcome, bool(worse)))
     assert seen["right"] == {("identical", False)}
     assert seen["breaks"] == {("rejected", True)}
     assert seen["shows"] == {("known", True)}, "what is known in other versions is worse all the same"
