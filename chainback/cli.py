@@ -16,6 +16,7 @@ from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
 from chainback.isolation import Job
+from chainback.report import REPORT_FILES
 from chainback.supervision import supervise
 
 __all__ = ["main"]
@@ -208,8 +209,8 @@ def _announce(report: Any) -> None:
 
 
 def _wrote(output: Path, report: Any) -> str:
-    functions = "functions.csv, " * bool(len(report.functions))
-    return f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv, {functions}and environment.json."
+    tables = [name for name in REPORT_FILES if name != "functions.csv" or len(report.functions)]
+    return f"Wrote {output}/{', '.join(tables[:-1])} and {tables[-1]}."
 
 
 @cli.command()
