@@ -14,7 +14,9 @@ if not FOLDER.is_dir():
     pytest.skip("no workflows here", allow_module_level=True)
 
 WORKFLOWS = {path.name: path.read_text(encoding="utf-8") for path in sorted(FOLDER.glob("*.yml"))}
-TEXTS = WORKFLOWS | {label: block(label) for label in ("a gate in your CI", "an upgrade check in your CI")}
+#: gate.yml runs what .ci/run does.
+TEXTS = {"upgrade.yml": WORKFLOWS["upgrade.yml"], ".ci/run": (ROOT / ".ci" / "run").read_text(encoding="utf-8")}
+TEXTS |= {label: block(label) for label in ("a gate in your CI", "an upgrade check in your CI")}
 
 
 def commands(text: str) -> list[list[str]]:
