@@ -16,10 +16,10 @@ from chainback.errors import ChainbackError, sentence
 from chainback.judgement import Verdict
 from chainback.report import write_text
 
-__all__ = ["draw_history", "save"]
+__all__ = ["draw_history", "line_styles", "save"]
 
-#: A hue for each mode of differentiation, a dash for each way to write it. Source: Okabe and Ito (2008).
-_HUES = {"forward": "#E69F00", "reverse": "#0072B2", "triangular": "#009E73"}
+#: A hue for each mode of differentiation, a dash for each way to write it. Source: Okabe and Ito (2008), the blue lighter, for dark pages.
+_HUES = {"forward": "#E69F00", "reverse": "#2A8FD8", "triangular": "#009E73"}
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -42,7 +42,7 @@ def draw_history(engines: pd.DataFrame) -> go.Figure:
             "ns a layer and case, batched",
         ),
     )
-    styles = _styles(names)
+    styles = line_styles(names)
     for name in names:
         rows = engines[engines["engine"] == name].set_index("jax").reindex(versions)
         line: dict[str, Any] = {"x": versions, "mode": "lines+markers", "name": name, "legendgroup": name}
@@ -59,7 +59,8 @@ def draw_history(engines: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
+def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the colour and the dash of each engine's line."""
     styles, seen = {}, dict.fromkeys(_HUES, 0)
     for name in names:
         mode = name.partition("-")[0]

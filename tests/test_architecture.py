@@ -13,8 +13,9 @@ PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
-    *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "plan", "supervision"),
-    *("baselines", "isolation", "versions", "chronicle", "pictures", "strategies"),
+    *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "pictures"),
+    *("charts", "page", "plan", "supervision"),
+    *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "campaign"),
