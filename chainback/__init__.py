@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chainback.errors import BuildError, ChainbackError, EngineError, UsageError
     from chainback.faults import FAULTS, audit
     from chainback.judgement import Judgement, Verdict, judge
+    from chainback.page import write_page
     from chainback.peers import side_by_side
     from chainback.programs import states
     from chainback.report import Report
@@ -69,6 +70,7 @@ _HOMES = {
     "upgrade": "versions",
     "strategies": "strategies",
     "verify": "campaign",
+    "write_page": "page",
 }
 
 __all__ = [
@@ -107,6 +109,7 @@ __all__ = [
     "supervise",
     "upgrade",
     "verify",
+    "write_page",
 ]
 
 

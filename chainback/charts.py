@@ -15,12 +15,22 @@ import plotly.graph_objects as go
 from chainback.pictures import line_styles
 from chainback.rounding import FLOAT32
 
-__all__ = ["embedded", "errors_by_depth", "errors_over_z", "legend_of_engines", "legend_of_sweeps", "margins_by_ensemble"]
+__all__ = [
+    "embedded",
+    "errors_by_depth",
+    "errors_over_z",
+    "legend_of_engines",
+    "legend_of_markers",
+    "legend_of_sweeps",
+    "margins_by_ensemble",
+]
 
 #: Of what is no engine: the bound, and the largest error of any engine. It is seen on white and on black.
 _GREY = "#888888"
 _BOUND = {"color": _GREY, "dash": "dash", "width": 2}
 _LARGEST = {"color": _GREY, "dash": "dot", "width": 1.5}
+#: What stands for a dash where there is no line.
+_MARKERS = {"solid": "circle", "dash": "diamond", "dot": "square", "dashdot": "triangle-up"}
 #: By quantity and method of a sweep.
 _SWEEPS = {
     ("value", "primal"): {"color": "#CC79A7", "dash": "solid"},
@@ -42,6 +52,12 @@ def legend_of_engines(engines: Sequence[str]) -> Legend:
     return [*names, ("largest of any engine", _GREY, "dot"), ("bound (median)", _GREY, "dash")]
 
 
+def legend_of_markers(engines: Sequence[str]) -> Legend:
+    """Return (name, colour, marker) of each engine."""
+    drawn = line_styles(engines)
+    return [(name, drawn[name]["color"], _MARKERS[drawn[name]["dash"]]) for name in engines]
+
+
 def legend_of_sweeps() -> Legend:
     """Return (name, colour, dash) of each way to measure an activation."""
     return [(_sweep_name(*way), style["color"], style["dash"]) for way, style in _SWEEPS.items()]
@@ -53,7 +69,7 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
     Args:
         tolerance: The rows of `tolerance.csv`; of several widths the worst is drawn.
     """
-    rows = tolerance[tolerance["execution"] == "batched"]
+    rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines = list(dict.fromkeys(rows["engine"]))
     drawn, figures = line_styles(engines), {}
     for ensemble in sorted(set(rows["ensemble"])):
@@ -66,7 +82,8 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
         figure.add_trace(_line(by_depth["error_u_max"].max(), "largest", _LARGEST))
         if "bound_u_p50" in its:
             figure.add_trace(_line(by_depth["bound_u_p50"].median(), "bound (median)", _BOUND))
-        figures[ensemble] = _dressed(figure, "depth", "error, u")
+        figures[str(ensemble)] = _dressed(figure, "depth", "error, u")
+        figure.update_yaxes(**_decades(rows[["error_u_p99", "error_u_max"]].to_numpy(dtype=float)))
         depths = sorted(set(its["depth"]))
         figure.update_xaxes(type="log", tickvals=_thinned(depths), ticktext=[str(d) for d in _thinned(depths)])
     return figures
@@ -74,14 +91,13 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
 
 def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
     """Draw the largest margin (error / bound) of each engine on each ensemble; 1 is the bound."""
-    rows = tolerance[tolerance["execution"] == "batched"]
+    rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines, ensembles = list(dict.fromkeys(rows["engine"])), sorted(set(rows["ensemble"]), reverse=True)
     largest = rows.groupby(["engine", "ensemble"])["margin_max"].max()
     drawn, figure = line_styles(engines), go.Figure()
     for place, name in enumerate(engines):
         shift = 0.7 * (0.5 - (place + 0.5) / len(engines))
         margins = [float(largest.get((name, ensemble), np.nan)) for ensemble in ensembles]
-        symbol = {"solid": "circle", "dash": "diamond", "dot": "square"}.get(drawn[name]["dash"], "triangle-up")
         figure.add_trace(
             go.Scatter(
                 x=[_positive(margin, 1e-3) for margin in margins],
@@ -90,7 +106,7 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
                 text=ensembles,
                 name=name,
                 mode="markers",
-                marker={"color": drawn[name]["color"], "symbol": symbol, "size": 7},
+                marker={"color": drawn[name]["color"], "symbol": _MARKERS[drawn[name]["dash"]], "size": 7},
                 hovertemplate="%{text}: %{customdata:.3g}<extra>%{fullData.name}</extra>",
             )
         )
@@ -109,7 +125,8 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
     """
     bins = [name for name in curves.columns if _is_number(name)]
     z = np.arcsinh(np.array(bins, dtype=float))
-    jitted, figures = curves[curves["execution"] == "jitted"], {}
+    jitted: Any = curves[curves["execution"] == "jitted"]
+    figures = {}
     for activation in dict.fromkeys(jitted["activation"]):
         figure = go.Figure()
         for row in jitted[jitted["activation"] == activation].to_dict("records"):
@@ -130,7 +147,7 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
         figure.add_hline(y=1.0 / FLOAT32.unit_roundoff, line=_BOUND)
         figures[str(activation)] = _dressed(figure, "z", "error, u")
         figure.update_xaxes(tickvals=list(np.arcsinh(_TICKS)), ticktext=list(map(str, _TICKS)), zeroline=False)
-        figure.update_yaxes(range=[-2.2, 8.2])
+        figure.update_yaxes(range=[-2.2, 8.2], dtick=2, tick0=0)
     return figures
 
 
@@ -161,7 +178,14 @@ def _dressed(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
         hovermode="x unified",
     )
     figure.update_xaxes(title={"text": x, "standoff": 6}, **axis)
-    return figure.update_yaxes(title=y, type="log", exponentformat="power", nticks=7, **axis)
+    return figure.update_yaxes(title=y, type="log", exponentformat="power", **axis)
+
+
+def _decades(values: np.ndarray) -> dict[str, Any]:
+    """Return the range and ticks of an axis that is to be the same in all charts: whole powers of ten."""
+    shown = np.log10(np.maximum(values[np.isfinite(values)], 1.0)) if np.isfinite(values).any() else np.zeros(1)
+    low, high = float(np.floor(shown.min())), float(np.ceil(shown.max() + 0.1))
+    return {"range": [low - 0.15, high], "dtick": 1 if high - low <= 6 else 2, "tick0": 0}
 
 
 def _thinned(depths: Sequence[int]) -> list[int]:

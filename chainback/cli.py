@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
 from chainback.isolation import Job
+from chainback.page import write_page
+from chainback.sections import text
 from chainback.supervision import supervise
 
 __all__ = ["main"]
@@ -92,6 +96,9 @@ _OUTPUT = click.option(
 )
 
 
+_OPEN = click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+
+
 def _with_engines(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_ENGINES):
         command = option(command)
@@ -150,6 +157,7 @@ def cli() -> None:
     "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
 )
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
+@_OPEN
 def verify(
     cases: int,
     seed: int,
@@ -168,6 +176,7 @@ def verify(
     shard: str | None,
     functions: bool,
     quiet: bool,
+    show: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
@@ -192,6 +201,7 @@ def verify(
         )
     report.print(Console(), brief=quiet)
     _announce(report)
+    _leave_page(report, output / "report.html", show=show, quiet=quiet)
     if report.rejections:
         again = "".join(f" --engine {name}" for name in own)
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
@@ -201,6 +211,15 @@ def verify(
     return report.exit_code
 
 
+def _leave_page(what: Any, path: Path, *, show: bool, quiet: bool = False) -> None:
+    """Write a page, show it where that is asked for, and say its facts in a CI's log, where nobody sees pages."""
+    write_page(what, path)
+    if os.environ.get("CI") and not quiet:
+        click.echo(text(what))
+    if show:
+        webbrowser.open(path.resolve().as_uri())
+
+
 def _announce(report: Any) -> None:
     wrong = [(f"{item.engine} is wrong ({item.execution})", str(item)) for item in report.rejections]
     wrong = wrong or ([] if report.accepted else [("chainback", f"the gate is {report.verdict}")])
@@ -208,21 +227,25 @@ def _announce(report: Any) -> None:
 
 
 def _wrote(output: Path, report: Any) -> str:
-    functions = "functions.csv, " * bool(len(report.functions))
-    return f"Wrote {output}/tolerance.csv, steps.csv, agreement.csv, activations.csv, {functions}and environment.json."
+    tables = (
+        f"tolerance.csv, steps.csv, agreement.csv, activations.csv{', functions.csv' * bool(len(report.functions))}"
+    )
+    return f"Wrote {output}/{tables}, environment.json and report.html."
 
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
-def merge(folders: tuple[Path, ...], output: Path, junit: Path | None) -> int:
+@_OPEN
+def merge(folders: tuple[Path, ...], output: Path, junit: Path | None, show: bool) -> int:
     """Join the reports of a run's shards into what one run would have written."""
     report = chainback.merge(folders, output=output)
     if junit is not None:
         report.write_junit(junit)
     report.print(Console())
     _announce(report)
+    _leave_page(report, output / "report.html", show=show)
     click.echo(_wrote(output, report))
     return report.exit_code
 
@@ -249,13 +272,17 @@ _MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a
     help="File for the rows.",
 )
 @_MARKDOWN
-def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bool) -> int:
+@_OPEN
+def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bool, show: bool) -> int:
     """Say what changed from the report OLD to the report NEW: folders, or their tolerance.csv.
+
+    A page of the same name as the file for the rows, .html, is written beside it.
 
     Exit codes: 0 nothing is worse, 1 something is, 2 they cannot be compared, 3 the new run was not finished.
     """
     found = chainback.compare(old, new, false_alarm=false_alarm, output=output)
     _show(found, markdown)
+    _leave_page(found, output.with_name(output.name.removesuffix(".csv") + ".html"), show=show, quiet=markdown)
     return found.exit_code
 
 

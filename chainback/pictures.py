@@ -18,7 +18,8 @@ from chainback.report import write_text
 
 __all__ = ["draw_history", "line_styles", "save"]
 
-#: A hue for each mode of differentiation, a dash for each way to write it. Source: Okabe and Ito (2008), the blue lighter, for dark pages.
+#: A hue for each mode of differentiation, a dash for each way to write it.
+#: Source: Okabe and Ito (2008), with a lighter blue, for dark pages.
 _HUES = {"forward": "#E69F00", "reverse": "#2A8FD8", "triangular": "#009E73"}
 _DASHES = ("solid", "dash", "dot", "dashdot")
 

@@ -14,7 +14,7 @@ PACKAGE = Path(chainback.__file__).parent
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
     *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "pictures"),
-    *("charts", "page", "plan", "supervision"),
+    *("charts", "sections", "page", "plan", "supervision"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
