@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
     from chainback.ensembles import ENSEMBLES, draw, rebuild
     from chainback.errors import BuildError, ChainbackError, EngineError, UsageError
+    from chainback.explanation import explain
     from chainback.faults import FAULTS, audit
     from chainback.judgement import Judgement, Verdict, judge
     from chainback.page import write_page
@@ -55,6 +56,7 @@ _HOMES = {
     "bisect": "versions",
     "compare": "comparison",
     "draw": "ensembles",
+    "explain": "explanation",
     "extended_jacobian": "engines.triangular",
     "gradient": "engines",
     "history": "chronicle",
@@ -94,6 +96,7 @@ __all__ = [
     "bisect",
     "compare",
     "draw",
+    "explain",
     "extended_jacobian",
     "gradient",
     "history",

@@ -437,6 +437,18 @@ def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | Non
 
 
 @cli.command()
+@click.argument("case_id")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the matrices, too: .html, .svg or .png.")
+def explain(case_id: str, picture: Path | None) -> None:
+    """Show the extended Jacobian of one small case, and solve it step by step: forward mode, and reverse mode."""
+    start_jax()
+    found = chainback.explain(case_id)
+    found.print(Console())
+    if picture is not None:
+        _pictures().save(_pictures().draw_matrices(found.matrices), picture)
+
+
+@cli.command()
 @click.option(
     "--cases", type=_Whole(), default=1000, show_default=True, help="Chains that each faulty engine is given."
 )

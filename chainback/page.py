@@ -68,6 +68,7 @@ def _when(environment: dict[str, Any]) -> str:
         f"jaxlib {packages['jaxlib']}" if "jaxlib" in packages else "",
         ", ".join(filter(None, (environment.get("system", ""), environment.get("machine", ""), model))),
         f"{environment['cases']:,} cases" if "cases" in environment else "",
+        " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
     )
     return " · ".join(filter(None, parts))
 
