@@ -149,7 +149,7 @@ _MARKERS = {
 
 
 def _folded(table: Table) -> str:
-    return f"<details><summary>The numbers</summary>{_html_table(table)}</details>"
+    return f"<details><summary>Show the table</summary>{_html_table(table)}</details>"
 
 
 def _html_table(table: Table) -> str:
