@@ -212,7 +212,8 @@ def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedPro
 
 def test_the_commands_write_pages_open_them_and_say_their_facts_in_a_ci_log(tmp_path: Path) -> None:
     asked = ("--engines", "none", "--engine", "twins:right", "--cases", "20", "--depths", "2", "--ensembles", "lecture")
-    done = run("verify", *asked, "--output", "out", "--open", cwd=tmp_path, CI="1", BROWSER="echo %s #")
+    browser = f"{sys.executable} -c 'import sys; print(sys.argv[1])' %s"
+    done = run("verify", *asked, "--output", "out", "--open", cwd=tmp_path, CI="1", BROWSER=browser)
     assert done.returncode == 0, done.stderr
     assert "#### Error against depth" in done.stdout
     assert "environment.json and report.html." in done.stdout
