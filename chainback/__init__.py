@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
     from chainback.ensembles import ENSEMBLES, draw, rebuild
     from chainback.errors import BuildError, ChainbackError, EngineError, UsageError
+    from chainback.explanation import explain
     from chainback.faults import FAULTS, audit
     from chainback.judgement import Judgement, Verdict, judge
+    from chainback.page import write_page
     from chainback.peers import side_by_side
     from chainback.programs import states
     from chainback.report import Report
@@ -54,6 +56,7 @@ _HOMES = {
     "bisect": "versions",
     "compare": "comparison",
     "draw": "ensembles",
+    "explain": "explanation",
     "extended_jacobian": "engines.triangular",
     "gradient": "engines",
     "history": "chronicle",
@@ -69,6 +72,7 @@ _HOMES = {
     "upgrade": "versions",
     "strategies": "strategies",
     "verify": "campaign",
+    "write_page": "page",
 }
 
 __all__ = [
@@ -92,6 +96,7 @@ __all__ = [
     "bisect",
     "compare",
     "draw",
+    "explain",
     "extended_jacobian",
     "gradient",
     "history",
@@ -107,6 +112,7 @@ __all__ = [
     "supervise",
     "upgrade",
     "verify",
+    "write_page",
 ]
 
 

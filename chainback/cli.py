@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
 from chainback.isolation import Job
+from chainback.page import write_page
 from chainback.report import REPORT_FILES
+from chainback.sections import text
 from chainback.supervision import supervise
 
 __all__ = ["main"]
@@ -93,6 +97,9 @@ _OUTPUT = click.option(
 )
 
 
+_OPEN = click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+
+
 def _with_engines(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_ENGINES):
         command = option(command)
@@ -151,6 +158,7 @@ def cli() -> None:
     "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
 )
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
+@_OPEN
 def verify(
     cases: int,
     seed: int,
@@ -169,6 +177,7 @@ def verify(
     shard: str | None,
     functions: bool,
     quiet: bool,
+    show: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
@@ -193,13 +202,23 @@ def verify(
         )
     report.print(Console(), brief=quiet)
     _announce(report)
+    _leave_page(report, output / "report.html", show=show, quiet=quiet)
     if report.rejections:
         again = "".join(f" --engine {name}" for name in own)
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
-        click.echo(_wrote(output, report))
+        click.echo(_wrote(output))
     return report.exit_code
+
+
+def _leave_page(what: Any, path: Path, *, show: bool, quiet: bool = False) -> None:
+    """Write a page, show it where that is asked for, and say its facts in a CI's log, where nobody sees pages."""
+    write_page(what, path)
+    if os.environ.get("CI") and not quiet:
+        click.echo(text(what))
+    if show:
+        webbrowser.open(path.resolve().as_uri())
 
 
 def _announce(report: Any) -> None:
@@ -208,23 +227,25 @@ def _announce(report: Any) -> None:
     announce(report.markdown(), wrong, click.echo)
 
 
-def _wrote(output: Path, report: Any) -> str:
-    tables = [name for name in REPORT_FILES if name != "functions.csv" or len(report.functions)]
-    return f"Wrote {output}/{', '.join(tables[:-1])} and {tables[-1]}."
+def _wrote(output: Path) -> str:
+    files = [name for name in REPORT_FILES if (output / name).exists()]
+    return f"Wrote {output}/{', '.join(files[:-1])} and {files[-1]}."
 
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
-def merge(folders: tuple[Path, ...], output: Path, junit: Path | None) -> int:
+@_OPEN
+def merge(folders: tuple[Path, ...], output: Path, junit: Path | None, show: bool) -> int:
     """Join the reports of a run's shards into what one run would have written."""
     report = chainback.merge(folders, output=output)
     if junit is not None:
         report.write_junit(junit)
     report.print(Console())
     _announce(report)
-    click.echo(_wrote(output, report))
+    _leave_page(report, output / "report.html", show=show)
+    click.echo(_wrote(output))
     return report.exit_code
 
 
@@ -250,13 +271,17 @@ _MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a
     help="File for the rows.",
 )
 @_MARKDOWN
-def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bool) -> int:
+@_OPEN
+def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bool, show: bool) -> int:
     """Say what changed from the report OLD to the report NEW: folders, or their tolerance.csv.
+
+    A page of the same name as the file for the rows, .html, is written beside it.
 
     Exit codes: 0 nothing is worse, 1 something is, 2 they cannot be compared, 3 the new run was not finished.
     """
     found = chainback.compare(old, new, false_alarm=false_alarm, output=output)
     _show(found, markdown)
+    _leave_page(found, output.with_name(output.name.removesuffix(".csv") + ".html"), show=show, quiet=markdown)
     return found.exit_code
 
 
@@ -408,6 +433,18 @@ def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | Non
     again = chainback.replay(case_id, engines=_engines(engines, own), platform=platform)
     again.print(Console())
     return again.exit_code
+
+
+@cli.command()
+@click.argument("case_id")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw the matrices, too: .html, .svg or .png.")
+def explain(case_id: str, picture: Path | None) -> None:
+    """Show the extended Jacobian of one small case, and solve it step by step: forward mode, and reverse mode."""
+    start_jax()
+    found = chainback.explain(case_id)
+    found.print(Console())
+    if picture is not None:
+        _pictures().save(_pictures().draw_matrices(found.matrices), picture)
 
 
 @cli.command()

@@ -141,7 +141,7 @@ class Comparison:
             table.add_row(name, *counts)
         rows = (Text.assemble(_styled(row), f" {_sentence(row)}") for row in self._shown())
         style = {0: "green", 1: "bold red"}.get(self.exit_code, "yellow")
-        return Group(table, *rows, *map(Text, self._remarks()), Text(self.outcome, style=style))
+        return Group(table, *rows, *map(Text, [*self._more(), *self._remarks()]), Text(self.outcome, style=style))
 
     def markdown(self) -> str:
         """Return the same as Markdown, for a pull request."""
@@ -149,7 +149,17 @@ class Comparison:
         lines = [f"### {self._title()}", "", f"**{self.outcome}**", ""]
         lines += [markdown_table(["table", *outcomes], [[name, *counts] for name, counts in counted]), ""]
         lines += [f"* {'**worse** ' if row['worse'] else ''}{row['outcome']} {_sentence(row)}" for row in self._shown()]
-        return "\n".join([*lines, "", *self._remarks()]).rstrip() + "\n"
+        return "\n".join([*lines, "", *self._more(), *self._remarks()]).rstrip() + "\n"
+
+    def told(self) -> tuple[str, list[str], list[list[str]], list[str]]:
+        """Return as text: the title, columns and rows of the table of outcomes, and what else there is to say."""
+        outcomes, counted = self._counted()
+        return self._title(), ["table", *outcomes], [[name, *counts] for name, counts in counted], list(self._remarks())
+
+    def telling(self) -> list[dict[str, Any]]:
+        """Return the rows that are neither as they were nor within their bounds, the worst first."""
+        told = [row for row in records(self.frame) if telling(row)]
+        return sorted(told, key=lambda row: (not row["worse"], _OUTCOMES.index(row["outcome"])))
 
     def _title(self) -> str:
         return f"{self.old.title} → {self.new.title}"
@@ -160,24 +170,21 @@ class Comparison:
         tables = dict.fromkeys(table for table, _ in counts)
         return outcomes, [(table, [f"{counts[table, outcome]:,}" for outcome in outcomes]) for table in tables]
 
-    def _told(self) -> list[dict[str, Any]]:
-        """Return the rows that are neither as they were nor within their bounds, the worst first."""
-        told = [row for row in records(self.frame) if telling(row)]
-        return sorted(told, key=lambda row: (not row["worse"], _OUTCOMES.index(row["outcome"])))
-
     def _shown(self) -> list[dict[str, Any]]:
         shown: list[dict[str, Any]] = []
         of_one: Counter[tuple[str, ...]] = Counter()
-        for row in self._told():
+        for row in self.telling():
             whose = (row["table"], row["outcome"], row["subject"])
             of_one[whose] += 1
             if of_one[whose] <= _SHOWN_OF_ONE:
                 shown.append(row)
         return shown[:_SHOWN]
 
+    def _more(self) -> list[str]:
+        more = len(self.telling()) - len(self._shown())
+        return [f"and {more:,} rows more."] if more else []
+
     def _remarks(self) -> Iterator[str]:
-        if more := len(self._told()) - len(self._shown()):
-            yield f"and {more:,} rows more."
         changed = sum(row["outcome"] == "within bound" and bool(row["digest_new"]) for row in records(self.frame))
         if changed and self.old.environment and self.old.machine() == self.new.machine():
             yield f"The bits of {changed:,} rows changed though machine, jaxlib and flags are the same."

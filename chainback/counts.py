@@ -16,12 +16,15 @@ from typing import Any
 import pandas as pd
 
 from chainback.errors import UsageError
+from chainback.pointwise import CURVE
 from chainback.report import COUNTS_FILE, IDENTITY, Report, read_environment
 from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
 
 __all__ = ["Counts", "merge", "part_of"]
 
 _EXECUTIONS = ("batched", "single", "eager")
+#: What names an activation's sweep.
+_SWEPT = ("activation", "quantity", "method", "execution")
 #: Facts that must be the same in all shards of a run.
 _SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", *IDENTITY)
 
@@ -34,7 +37,7 @@ class Counts:
         tallies: By row of `tolerance.csv`.
         steps: By judged step and row of `steps.csv`.
         pairs: By row of `agreement.csv`.
-        activations: Rows of `activations.csv`, by their place in the run.
+        activations: Rows of `activations.csv`, by their place in the run, each with its row of `curves.csv` as "curve".
         functions: Likewise of `functions.csv`, several at a place.
         rejections: The first of each row that rejected, with the place in the run at which it did.
     """
@@ -102,16 +105,26 @@ class Counts:
 
         pairs = sorted(self.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
         steps = sorted(self.steps.values(), key=lambda t: (t.judged, *place(t.key)))
+        activations = [row for _, row in sorted(self.activations.items())]
         return Report(
             tolerance=frame(t.row() for t in sorted(self.tallies.values(), key=lambda t: place(t.key))),
             agreement=frame(pair.row() for pair in pairs),
-            activations=frame(row for _, row in sorted(self.activations.items())),
+            activations=frame(_without_curve(row) for row in activations),
             environment=environment,
             rejections=tuple(rejection for _, rejection in sorted(self.rejections, key=lambda item: item[0])),
             steps=frame(step.row() for step in steps),
             functions=frame(row for _, rows in sorted(self.functions.items()) for row in rows),
+            curves=frame(_with_curve(row) for row in activations if CURVE in row),
             counts=self.to_json() if "shard" in environment else None,
         )
+
+
+def _without_curve(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != CURVE}
+
+
+def _with_curve(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _SWEPT} | row[CURVE]
 
 
 def part_of(name: str | None) -> tuple[int, int]:

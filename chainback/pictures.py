@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from chainback.errors import ChainbackError, sentence
 from chainback.judgement import Verdict
 from chainback.report import write_text
 
-__all__ = ["draw_history", "save"]
+__all__ = ["draw_history", "draw_matrices", "line_styles", "save"]
 
-#: A hue for each mode of differentiation, a dash for each way to write it. Source: Okabe and Ito (2008).
-_HUES = {"forward": "#E69F00", "reverse": "#0072B2", "triangular": "#009E73"}
+#: A hue for each mode of differentiation, a dash for each way to write it.
+#: Source: Okabe and Ito (2008), with a lighter blue, for dark pages.
+_HUES = {"forward": "#E69F00", "reverse": "#2A8FD8", "triangular": "#009E73"}
+#: A matrix of more columns than this is drawn without its numbers.
+_MOST_WRITTEN = 16
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -42,7 +45,7 @@ def draw_history(engines: pd.DataFrame) -> go.Figure:
             "ns a layer and case, batched",
         ),
     )
-    styles = _styles(names)
+    styles = line_styles(names)
     for name in names:
         rows = engines[engines["engine"] == name].set_index("jax").reindex(versions)
         line: dict[str, Any] = {"x": versions, "mode": "lines+markers", "name": name, "legendgroup": name}
@@ -59,7 +62,8 @@ def draw_history(engines: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
+def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the colour and the dash of each engine's line."""
     styles, seen = {}, dict.fromkeys(_HUES, 0)
     for name in names:
         mode = name.partition("-")[0]
@@ -90,6 +94,46 @@ def _bits(engines: pd.DataFrame, versions: Sequence[str], names: Sequence[str]) 
         ygap=1,
         hovertemplate="%{y}, jax %{x}: result %{z}<extra></extra>",
     )
+
+
+def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
+    """Draw matrices as fields of colour, one below the other: red is negative, blue is positive, zero is left blank.
+
+    The colour follows arsinh, so that small entries are seen beside large ones; entries of small matrices are written out.
+
+    Args:
+        matrices: By their titles; rows and columns are named by index and columns.
+    """
+    heights = [len(matrix) for matrix in matrices.values()]
+    figure = make_subplots(rows=len(matrices), cols=1, subplot_titles=list(matrices), vertical_spacing=0.07)
+    for place, matrix in enumerate(matrices.values(), start=1):
+        values = matrix.to_numpy(dtype=float)
+        shown = np.where(values == 0, np.nan, np.arcsinh(values))
+        most = float(np.nanmax(np.abs(shown), initial=1e-30))
+        fits = values.shape[1] <= _MOST_WRITTEN
+        heatmap = go.Heatmap(
+            x=[str(name) for name in matrix.columns],
+            y=[str(name) for name in matrix.index],
+            z=shown,
+            zmin=-most,
+            zmax=most,
+            customdata=values,
+            text=[["" if value == 0 else f"{value:.3g}" for value in row] for row in values],
+            texttemplate="%{text}" if fits else None,
+            colorscale="RdBu",
+            showscale=False,
+            xgap=1,
+            ygap=1,
+            hovertemplate="row %{y}, column %{x}: %{customdata:.9g}<extra></extra>",
+        )
+        figure.add_trace(heatmap, row=place, col=1)
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
+    figure.update_xaxes(type="category", showgrid=False)
+    height = 130 * len(matrices) + 30 * sum(heights)
+    figure.update_layout(
+        template="plotly_white", height=height, width=1000, margin={"t": 40, "b": 40, "l": 60, "r": 20}
+    )
+    return figure
 
 
 def save(figure: go.Figure, path: str | os.PathLike[str]) -> None:

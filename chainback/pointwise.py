@@ -17,11 +17,13 @@ from chainback.judgement import Verdict
 from chainback.rounding import Arithmetic
 from chainback.tally import Histogram
 
-__all__ = ["INFORMATIVE", "Right", "Swept", "judge_points"]
+__all__ = ["CURVE", "INFORMATIVE", "Right", "Swept", "judge_points"]
 
 Array = np.ndarray
 #: A point is judged sharply when its bound is at most this share of its truth.
 INFORMATIVE = 1e-3
+#: Under which a sweep's row has its row of `curves.csv`, to be taken out before it is written.
+CURVE = "curve"
 
 
 class Right(NamedTuple):
@@ -40,6 +42,7 @@ class Swept:
         excused: Which of the others lie where a fault is known.
         worst: The place of the largest error / bound among the points that are not excused.
         furthest: The place of the largest error in u.
+        in_u: The error in u at each point; NaN where the truth is no normal number.
         counts: The columns that every sweep reports.
     """
 
@@ -47,6 +50,7 @@ class Swept:
     excused: Array
     worst: int
     furthest: int
+    in_u: Array
     counts: dict[str, Any]
 
     @property
@@ -95,6 +99,7 @@ def judge_points(got: Array, rights: Sequence[Right], arithmetic: Arithmetic, kn
         excused,
         worst,
         furthest,
+        np.where(normal, in_u, np.nan),
         {
             "points": got.size,
             "accepted": int(accepted.sum()),

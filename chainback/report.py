@@ -24,6 +24,7 @@ from chainback.rounding import FLOAT32
 from chainback.tally import SHARP_FLOOR, Rejection
 
 __all__ = [
+    "COLUMNS",
     "COUNTS_FILE",
     "IDENTITY",
     "REPORT_FILES",
@@ -31,6 +32,7 @@ __all__ = [
     "Report",
     "engine_verdict",
     "markdown_table",
+    "number",
     "read_csv",
     "read_environment",
     "records",
@@ -40,7 +42,8 @@ __all__ = [
 ]
 
 #: What a report folder holds.
-REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "functions.csv", "environment.json")
+REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "curves.csv", "functions.csv")
+REPORT_FILES += ("environment.json", "report.html")
 #: What the report folder of a shard holds besides: all that was counted, to be merged.
 COUNTS_FILE = "counts.json"
 #: The columns that every row of every table begins with.
@@ -67,6 +70,8 @@ class Report:
             system that they computed, on the first batch of every ensemble and shape.
         functions: Each elementary function's value and derivatives against truth, alone; empty unless it was asked for.
         counts: Of a shard, all that it counted, ready for JSON; else None.
+        curves: Each sweep of an activation once more, as the largest error in u by z: a column for each bin of z, named by
+            its middle.
     """
 
     tolerance: pd.DataFrame
@@ -77,6 +82,7 @@ class Report:
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
     functions: pd.DataFrame = field(default_factory=pd.DataFrame)
     counts: dict[str, Any] | None = None
+    curves: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def complete(self) -> bool:
@@ -135,6 +141,7 @@ class Report:
             ("steps.csv", self.steps),
             ("agreement.csv", self.agreement),
             ("activations.csv", self.activations),
+            *([("curves.csv", self.curves)] if len(self.curves) else []),
             *([("functions.csv", self.functions)] if len(self.functions) else []),
         ):
             write_csv(frame, target / name)
@@ -184,9 +191,14 @@ class Report:
 
     def markdown(self) -> str:
         """Return the same as Markdown, for a step summary."""
+        title, rows, said = self.told()
+        remarks = [f"* {remark.replace('|', chr(92) + '|')}" for remark in said]
+        return "\n".join([f"### {title}", "", markdown_table(COLUMNS, rows), "", *remarks]) + "\n"
+
+    def told(self) -> tuple[str, list[list[str]], list[str]]:
+        """Return as text what is printed: the title, the rows of the table of engines under `COLUMNS`, the remarks."""
         rows = [list(map(str, cells)) for cells in self._engine_rows()]
-        remarks = [f"* {str(remark).replace('|', chr(92) + '|')}" for remark in self._remarks()]
-        return "\n".join([f"### {self._title()}", "", markdown_table(_COLUMNS, rows), "", *remarks]) + "\n"
+        return self._title(), rows, list(map(str, self._remarks()))
 
     def _title(self) -> str:
         environment = self.environment
@@ -201,23 +213,27 @@ class Report:
         for engine, rows in _by(records(self.tolerance), "engine").items():
             yield _engine_cells(engine, rows, self.sharp_floor)
 
-    def _engine_table(self) -> Table:
+    @property
+    def caption(self) -> str:
+        """What the columns of the table of engines are."""
         sharp = round(1 / self.environment.get("sharp_bound", FLOAT32.sharp_bound))
-        caption = (
+        return (
             "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
             f"(median over rows). sharp: share of the components whose bound is at most 1/{sharp} of the truth."
         )
+
+    def _engine_table(self) -> Table:
         table = Table(
             title=self._title(),
             title_justify="left",
             title_style="",
-            caption=caption,
+            caption=self.caption,
             caption_justify="left",
             box=SIMPLE_HEAD,
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        for column in _COLUMNS:
+        for column in COLUMNS:
             table.add_column(column, justify="left" if column in ("engine", "verdict") else "right", no_wrap=True)
         for cells in self._engine_rows():
             table.add_row(*cells)
@@ -298,10 +314,11 @@ def _spoken(row: dict[str, Any]) -> Iterable[str]:
         value = row.get(key)
         if value is not None and value != "" and value == value:
             exact = key in ("worst_x", "worst_y", "got", "expected")
-            yield f"{key.replace('_', ' ')} {value if not isinstance(value, float) else _number(value, exact)}"
+            yield f"{key.replace('_', ' ')} {value if not isinstance(value, float) else number(value, exact)}"
 
 
-_COLUMNS = ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict")
+#: Of the table of engines.
+COLUMNS = ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict")
 #: How many rejections are printed.
 _SHOWN = 4
 _SPOKEN = (
@@ -355,15 +372,16 @@ def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -
     return (
         engine,
         f"{sum(row['cases'] for row in rows):,}",
-        _number(max((row["margin_max"] for row in judged), default=float("nan"))),
-        _number(np.nanmax([row["error_u_max"] for row in judged]) if judged else float("nan")),
-        _number(np.nanmedian([row["error_u_p99"] for row in judged]) if judged else float("nan")),
+        number(max((row["margin_max"] for row in judged), default=float("nan"))),
+        number(np.nanmax([row["error_u_max"] for row in judged]) if judged else float("nan")),
+        number(np.nanmedian([row["error_u_p99"] for row in judged]) if judged else float("nan")),
         "–" if np.isnan(share) else f"{share:.1%}",
         Text(str(verdict), style=_WORDS[verdict]),
     )
 
 
-def _number(value: Any, exact: bool = False) -> str:
+def number(value: Any, exact: bool = False) -> str:
+    """Write a number for people: three digits, or with `exact` as many as tell a float32 apart; – where there is none."""
     if exact:
         return f"{value:.9g}"
     return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= abs(value) < 1e5 else f"{value:,.0f}"

@@ -17,13 +17,15 @@ import numpy as np
 from chainback.activations import ACTIVATIONS, Activation
 from chainback.engines.closed_forms import value_and_slope
 from chainback.judgement import Verdict
-from chainback.pointwise import Right, judge_points
+from chainback.pointwise import CURVE, Right, judge_points
 from chainback.programs import function
 from chainback.rounding import Arithmetic
 
 __all__ = ["Measurement", "grid", "measurements", "sweep"]
 
 Array = Any
+#: A curve's bins: as fine as the grid's dense points allow near 0, wider by the same factor each beyond |z| = 1.
+_EDGES = np.sinh(np.linspace(-np.arcsinh(104.0), np.arcsinh(104.0), 97))
 
 
 def grid() -> np.ndarray:
@@ -70,7 +72,7 @@ class Measurement:
         return f"{self.activation}: {self.quantity} by {self.method}, {self.execution}"
 
     def row(self) -> dict[str, Any]:
-        """Measure and judge: a row of `activations.csv`."""
+        """Measure and judge: a row of `activations.csv`, and under `CURVE` its row of `curves.csv`."""
         points = grid()
         z = jax.device_put(points, self.device)
         if self.execution == "jitted":
@@ -106,7 +108,7 @@ def sweep(arithmetic: Arithmetic, device: Any) -> Iterator[dict[str, Any]]:
         device: Where to run.
 
     Yields:
-        The rows of `activations.csv`.
+        The rows of `activations.csv`, each with its curve.
     """
     for measurement in measurements(arithmetic, device):
         yield measurement.row()
@@ -138,4 +140,17 @@ def _judge(
         "worst_z": float(points[swept.worst]),
         "error_u_max_z": float(points[swept.furthest]),
         "note": "",
+        CURVE: _curve(points, swept.in_u),
     }
+
+
+def _curve(points: np.ndarray, in_u: np.ndarray) -> dict[str, float]:
+    """Return the largest error in u in each bin of z, by the bin's middle, to three digits; NaN where no truth is normal.
+
+    The outermost bins hold all that lies beyond them.
+    """
+    places = np.clip(np.searchsorted(_EDGES, points, side="right") - 1, 0, _EDGES.size - 2)
+    largest = np.full(_EDGES.size - 1, np.nan)
+    np.fmax.at(largest, places, in_u)
+    middles = np.sinh((np.arcsinh(_EDGES[1:]) + np.arcsinh(_EDGES[:-1])) / 2.0)
+    return {f"{z:.4g}": float(f"{error:.3g}") for z, error in zip(middles, largest, strict=True)}

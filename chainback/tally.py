@@ -205,7 +205,8 @@ class Yardstick:
             sharp = envelope.arithmetic.sharp_bound * size
             informative = bound <= sharp
             sign = np.where(informative & normal, np.sign(self.select(envelope.reference)), 0.0)
-            self.per_truth, self.per_signed_bound = sign * self.per_u, sign * self.per_bound
+            self.per_truth = sign * self.per_u
+            self.per_signed_bound = np.where(bound > 0.0, sign * self.per_bound, 0.0)  # an exact step has no margin
             self.bounds = Histogram()
             self.bounds.add((bound * self.per_u)[normal])
         self.abnormal = int(normal.size - normal.sum())
@@ -350,7 +351,7 @@ class Tally:
                 square.add(np.einsum("ij,ij->i", values, values), yardstick.sharp)
             self.bounds.counts += yardstick.bounds.counts
             error = np.abs(deviation)
-            margin = error * yardstick.per_bound
+            margin = np.where(error == 0.0, 0.0, error * yardstick.per_bound)
             in_u = error * yardstick.per_u
             self.margins.add(margin)
             self.errors.add(in_u, ignored_zeros=yardstick.abnormal)

@@ -13,12 +13,13 @@ PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
-    *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "plan", "supervision"),
-    *("baselines", "isolation", "versions", "chronicle", "pictures", "strategies"),
+    *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "pictures"),
+    *("charts", "sections", "page", "plan", "supervision"),
+    *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "campaign"),
-    *("scripts", "reproduction", "faults"),
+    *("explanation", "scripts", "reproduction", "faults"),
     "peers",
 )
 #: Above everything; they reach the rest through the package's lazy names.
@@ -106,7 +107,9 @@ def test_the_test_above_can_fail() -> None:
 def test_public_names_resolve_and_no_module_bears_a_commands_name() -> None:
     for name in chainback.__all__:
         assert getattr(chainback, name) is not None
-    assert not {"verify", "replay", "audit", "compare", "upgrade", "bisect", "lecture", "bench"} & set(modules())
+    assert not {"verify", "replay", "audit", "compare", "upgrade", "bisect", "lecture", "bench", "explain"} & set(
+        modules()
+    )
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         chainback.nonsense  # noqa: B018
 

@@ -13,7 +13,7 @@ from chainback import UsageError, Verdict, merge, verify
 from chainback.report import Report, read_csv
 from chainback.tally import Sum
 
-TABLES = ("tolerance", "steps", "agreement", "activations")
+TABLES = ("tolerance", "steps", "agreement", "activations", "curves")
 SMALL: dict[str, Any] = {"engines": ["reverse-scan", "triangular-substitution"], "cases": 300, "depths": [3, 4]}
 SMALL |= {"ensembles": ["lecture", "kinks", "tiny"], "seed": 5}
 

@@ -1,0 +1,224 @@
+"""Pages: every fact is there, nothing comes from a network, and a real browser shows them without an error."""
+
+import html
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import twins
+
+import chainback
+from chainback import Report, compare, verify, write_page
+from chainback.page import comparison_page, report_page
+from chainback.sections import text
+from chainback.tally import Rejection
+
+SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 40, "depths": [2, 3], "samples": False}
+#: 4.8 MB of plotly, compressed, are 1.9 MB in base64.
+MOST_BYTES = 3_000_000
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def accepted() -> Report:
+    return verify(engines=["reverse-scan", "triangular-substitution"], **SMALL)
+
+
+@pytest.fixture(scope="module")
+def rejected() -> Report:
+    return verify(engines=[twins.scaled_bias], **SMALL, activations=False)
+
+
+def visible(page: str) -> str:
+    """Return the words of a page, without its scripts and its style."""
+    bare = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.S)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", bare)).split())
+
+
+def test_every_fact_is_there(accepted: Report) -> None:
+    words = visible(report_page(accepted))
+    assert words.index("ACCEPTED") < words.index("jax ") < words.index("Engines")
+    for engine in ("reverse-scan", "triangular-substitution"):
+        assert engine in words
+    for heading in ("Worst cases", "Error against depth", "Margins by ensemble", "Agreement of the engines", "Steps"):
+        assert heading in words
+    for heading in ("Activations alone", "Environment", "sigmoid slope, forward, jitted"):
+        assert heading in words
+    worst = accepted.tolerance.sort_values("margin_max").iloc[-1]
+    assert f"chainback replay {worst['worst_case']} --engines " in words, "of equally bad engines any is named"
+    for fact in ("seed", "sharp_floor", str(accepted.environment["time"]), "processor, features"):
+        assert fact in words
+
+
+def test_a_rejected_report_says_so_first_and_how_to_look_closer(rejected: Report) -> None:
+    words = visible(report_page(rejected))
+    assert "ACCEPTED" not in words
+    assert "REJECTED" in words[:200]
+    for rejection in rejected.rejections:
+        assert rejection.case_id in words
+        assert rejection.reason in words
+
+
+def test_the_text_of_a_log_says_the_same(accepted: Report, rejected: Report) -> None:
+    for report in (accepted, rejected):
+        words, said = visible(report_page(report)), text(report)
+        cells = {cell.strip().replace("\\|", "|") for line in said.splitlines() for cell in line.split(" | ")}
+        assert len(cells) > 50
+        for cell in cells:
+            plain = " ".join(re.sub(r"^[#|* ]+|[| ]+$", "", cell).split())
+            assert plain in words or not plain.strip("-: ")
+
+
+def test_what_others_named_is_escaped(accepted: Report) -> None:
+    evil = "<script>alert('x')</script>&\""
+    tolerance = accepted.tolerance.assign(engine=evil, worst_case=evil, ensemble=evil)
+    report = replace(
+        accepted,
+        tolerance=tolerance,
+        rejections=(Rejection(evil, evil, evil, evil),),
+        environment=accepted.environment | {"stopped": evil, "variables": {evil: evil}, "complete": False},
+    )
+    page = report_page(report)
+    assert "<script>alert" not in page
+    assert evil in visible(page)
+
+
+def test_nothing_comes_from_a_network(accepted: Report) -> None:
+    page = report_page(accepted)
+    assert re.findall(r"<[^>]*\b(?:src|href)=(?!\"data:)[^>]*>", page) == []
+    assert re.findall(r"url\(|@import", re.sub(r"<script.*?</script>", "", page, flags=re.S)) == []
+
+
+def test_a_page_is_small_and_soon_written(accepted: Report, tmp_path: Path) -> None:
+    write_page(accepted, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size < MOST_BYTES
+
+
+def test_without_plotly_the_page_has_its_tables_and_says_how_to_get_charts(
+    accepted: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("chainback.charts", "chainback.pictures", "plotly"):
+        monkeypatch.setitem(sys.modules, name, None)
+    page = report_page(accepted)
+    assert len(page) < 200_000
+    assert "<script" not in page
+    assert "pip install 'chainback[pictures]'" in visible(page)
+    assert "Error against depth" in visible(page)
+
+
+def test_empty_reports_have_pages() -> None:
+    nothing = Report(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {})
+    words = visible(report_page(nothing))
+    assert "UNDECIDED" in words
+    assert "INCOMPLETE" in words
+
+
+def test_an_answer_that_is_no_number_has_a_page() -> None:
+    report = verify(engines=[twins.returns_nan], **SMALL, activations=False)
+    assert "REJECTED" in visible(report_page(report))[:200]
+
+
+def test_a_function_that_is_rejected_is_named() -> None:
+    row = {"schema": 1, "function": "jax.nn.gelu(x)", "argument": "0", "quantity": "derivative", "method": "forward"}
+    row |= {"execution": "jitted", "second": "", "points": 3, "verdict": "rejected", "margin_max": 598.0, "note": ""}
+    row |= {"error_u_max": 1e5, "worst_x": -5.4375, "informative": 1.0, "dtype": "float32"}
+    report = Report(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {"complete": True}, functions=pd.DataFrame([row]))
+    words = visible(report_page(report))
+    assert "jax.nn.gelu(x) derivative, 0, forward, jitted 598" in words
+    assert "-5.4375" in words
+
+
+def test_curves_show_where_digits_are_lost(accepted: Report) -> None:
+    curves = accepted.curves
+    assert len(curves) == len(accepted.activations)
+    way = (curves["quantity"] == "slope") & (curves["method"] == "forward") & (curves["execution"] == "jitted")
+    sigmoid = curves[way & (curves["activation"] == "sigmoid")].iloc[0]
+    by_z = {float(name): float(sigmoid[name]) for name in curves.columns if re.fullmatch(r"-?[\d.]+", name)}
+    assert len(by_z) == 96
+    assert by_z[min(by_z, key=lambda z: abs(z - 30.0))] == pytest.approx(2.0**24, rel=0.01)
+    assert by_z[min(by_z, key=abs)] < 10.0
+    of_rows = accepted.activations["error_u_max"].to_numpy()
+    largest = curves[[name for name in curves.columns if re.fullmatch(r"-?[\d.]+", name)]].max(axis=1).to_numpy()
+    assert largest == pytest.approx(of_rows, rel=0.01, abs=1e-9)
+    assert "curve" not in accepted.activations
+
+
+def test_a_comparison_has_a_page(accepted: Report, rejected: Report) -> None:
+    same = comparison_page(compare(accepted, accepted))
+    assert "NOTHING WORSE" in visible(same)
+    assert len(same) < 50_000
+    fewer = replace(accepted, tolerance=accepted.tolerance[accepted.tolerance["engine"] != "reverse-scan"])
+    worse = visible(comparison_page(compare(accepted, fewer)))
+    assert "WORSE in 4 rows" in worse[:200]
+    assert "WORSE missing tolerance: reverse-scan batched kinks 2 1" in worse
+
+
+def browse(page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    if BROWSER is None:
+        pytest.skip("no chromium and no google-chrome is installed here")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
+    command += ["--disable-background-networking", f"--user-data-dir={page.parent / 'profile'}"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=20000", *flags, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+
+
+def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_a_browser_shows_it_without_an_error(accepted: Report, tmp_path: Path, width: int) -> None:
+    write_page(accepted, tmp_path / "report.html")
+    picture = tmp_path / "page.png"
+    done = browse(tmp_path / "report.html", f"--window-size={width},1500", f"--screenshot={picture}")
+    assert errors(done) == []
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 30_000, "there is more than an empty page"
+
+
+def test_a_browser_draws_every_chart(accepted: Report, tmp_path: Path) -> None:
+    write_page(accepted, tmp_path / "report.html")
+    drawn = browse(tmp_path / "report.html", "--dump-dom").stdout
+    wanted = 2 + 1 + accepted.activations["activation"].nunique()  # by ensemble, the margins, by activation
+    assert f'data-drawn="{wanted}"' in drawn
+    assert drawn.count('class="plot-container') == wanted
+
+
+def test_the_browser_test_can_fail(accepted: Report, tmp_path: Path) -> None:
+    page = report_page(accepted).replace("Plotly.newPlot", "Plotly.newPlotted")
+    (tmp_path / "report.html").write_text(page)
+    assert errors(browse(tmp_path / "report.html", f"--screenshot={tmp_path / 'page.png'}"))
+
+
+def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join((str(Path(__file__).parent), str(Path(chainback.__file__).parents[1])))
+    return subprocess.run(
+        [sys.executable, "-m", "chainback", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200", **variables},
+        timeout=240,
+        check=False,
+    )
+
+
+def test_the_commands_write_pages_open_them_and_say_their_facts_in_a_ci_log(tmp_path: Path) -> None:
+    asked = ("--engines", "none", "--engine", "twins:right", "--cases", "20", "--depths", "2", "--ensembles", "lecture")
+    browser = f"{sys.executable} -c 'import sys; print(sys.argv[1])' %s"
+    done = run("verify", *asked, "--output", "out", "--open", cwd=tmp_path, CI="1", BROWSER=browser)
+    assert done.returncode == 0, done.stderr
+    assert "#### Error against depth" in done.stdout
+    assert "environment.json and report.html." in done.stdout
+    assert (tmp_path / "out" / "report.html").resolve().as_uri() in done.stdout
+    assert "ACCEPTED" in visible((tmp_path / "out" / "report.html").read_text())[:100]
+    alone = {name: value for name, value in os.environ.items() if name == "CI"}
+    assert run("compare", "out", "out", "--output", "changes.csv", cwd=tmp_path, **alone).returncode == 0
+    assert "NOTHING WORSE" in visible((tmp_path / "changes.html").read_text())[:100]
