@@ -297,7 +297,7 @@ def assert_verdicts(fresh: Fresh) -> None:
     by_hand.reference[2] = np.inf
     assert judge(case, (zero[0] + f32(np.inf), zero[1]), within=by_hand).verdict == "rejected"
     verdict = fresh.judgement.Verdict
-    assert list(verdict) == ["accepted", "rejected", "undecided", "not run"]
+    assert list(verdict) == ["accepted", "rejected", "undecided", "not run", "known", "not there"]
     for parts, whole, code in (
         ((), "undecided", 3),
         ((verdict.NOT_RUN,), "undecided", 3),

@@ -297,6 +297,7 @@ def report(tmp_path_factory):
     return verify(engines="none", functions=True, output=folder), folder
 
 
+@pytest.mark.slow  # the gate in .ci/run sweeps all of them as well
 def test_the_functions_alone(report) -> None:
     """The one whole sweep: nothing is wrong that is not known, and what is known is still so somewhere."""
     made, folder = report

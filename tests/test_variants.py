@@ -135,9 +135,9 @@ def changes_bits(seen: dict[str, Any]) -> bool:
     "flags",
     [
         pytest.param("--xla_backend_optimization_level=0", id="unoptimised"),
-        pytest.param("--xla_cpu_max_isa=SSE4_2", id="without fused multiply-add"),
-        pytest.param("--xla_disable_hlo_passes=fusion,algsimp", id="without fusion"),
-        pytest.param(FAST_MATH, id="reassociated"),
+        pytest.param("--xla_cpu_max_isa=SSE4_2", id="without fused multiply-add", marks=pytest.mark.slow),
+        pytest.param("--xla_disable_hlo_passes=fusion,algsimp", id="without fusion", marks=pytest.mark.slow),
+        pytest.param(FAST_MATH, id="reassociated", marks=pytest.mark.slow),
     ],
 )
 def test_honest_engines_are_accepted_under_flags_that_change_rounding(flags: str) -> None:

@@ -51,7 +51,7 @@ def judged(case: Case, errors: dict[tuple[int, int], float], **how: Any) -> Judg
 
 
 def test_the_values_of_verdicts_are_what_reports_say() -> None:
-    assert [str(v) for v in Verdict] == ["accepted", "rejected", "undecided", "not run"]
+    assert [str(v) for v in Verdict] == ["accepted", "rejected", "undecided", "not run", "known", "not there"]
 
 
 @pytest.mark.parametrize("verdicts", [c for n in range(5) for c in itertools.combinations((A, R, U, N), n)])
@@ -62,7 +62,7 @@ def test_the_whole_is_what_its_parts_prove(verdicts: tuple[Verdict, ...]) -> Non
 
 
 def test_every_verdict_has_its_exit_code() -> None:
-    assert {v: exit_code(v) for v in Verdict} == {A: 0, R: 1, U: 3, N: 3}
+    assert {v: exit_code(v) for v in Verdict} == {A: 0, R: 1, U: 3, N: 3, Verdict.KNOWN: 3, Verdict.NOT_THERE: 3}
 
 
 @pytest.mark.parametrize(
