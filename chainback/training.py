@@ -142,24 +142,25 @@ def train(
     reason = method.limit(chain.depth, chain.width, size)
     if reason:
         raise EngineError(f"engine {engine} cannot train with such batches: {reason}")
-    room = epochs if progress is None else math.ceil(epochs / _CALLS)
+    calls = 1 if progress is None else _CALLS
+    share = math.ceil(epochs / calls)
+    room = 1 << (share - 1).bit_length()  # so that runs of nearly the same length share a program
     program = _program(method.gradient, chain.activations, tuple(ACTIVATIONS), size, order, trace, room)
     key = random.PRNGKey(1) if key is None else key
-    parameters, codes = (jnp.asarray(chain.weights), jnp.asarray(chain.biases)), programs.codes(chain.activations)
-    squares = np.square(np.asarray(_predict(*parameters, codes, x), np.float64) - y).sum(axis=1)
-    losses, path, updates, alive = [[squares.mean()]], [[np.asarray(p)[None] for p in parameters]], 0, True
-    for first in range(0, epochs, room):
-        count = min(room, epochs - first)
-        parameters, alive, done, curve, places = program(parameters, x, y, key, step, first, count)
+    parameters = jnp.asarray(chain.weights), jnp.asarray(chain.biases)
+    losses, path, updates, alive = [], [[np.asarray(p)[None] for p in parameters]], 0, True
+    every = math.ceil(len(x) / size)
+    for first in range(0, epochs, share):
+        count = min(share, epochs - first)
+        parameters, alive, done, before, curve, places = program(parameters, x, y, key, step, first, count)
         updates += int(done)
-        whole = count if alive else int(done) // math.ceil(len(x) / size)
-        losses.append(np.asarray(curve)[:whole])
+        whole = count if alive else int(done) // every
+        losses += [*([] if first else [[before]]), np.asarray(curve)[:whole]]
         path.append([np.asarray(p)[:whole] for p in places])
         if progress is not None:
             progress(first + whole, epochs, f"training by {engine}")
         if not alive:
             break
-    every = math.ceil(len(x) / size)
     return Training(
         chain=Chain(*parameters, chain.activations),
         losses=np.concatenate(losses),
@@ -235,13 +236,16 @@ def _program(
             kept = jax.tree_util.tree_map(lambda new, old: jnp.where(alive, new, old), moved, parameters)
             return (kept, alive, done + alive), None
 
+        def loss(parameters: Parameters) -> Array:
+            predicted = _predict(*parameters, programs.codes(names), x)
+            return jnp.square(predicted - y).sum(axis=1).mean()
+
         def epoch(state: Any) -> Any:
             place, carry, curve, path = state
             again = order == "reshuffled"
             visits = _batches(_visits(order, random.fold_in(key, first + place), len(x)), size) if again else fixed
             carry, _ = lax.scan(update, carry, visits)
-            predicted = _predict(*carry[0], programs.codes(names), x)
-            curve = curve.at[place].set(jnp.square(predicted - y).sum(axis=1).mean())
+            curve = curve.at[place].set(loss(carry[0]))
             path = tuple(kept.at[place].set(p) for kept, p in zip(path, carry[0], strict=True)) if trace else path
             return place + 1, carry, curve, path
 
@@ -249,7 +253,7 @@ def _program(
         path = tuple(jnp.zeros((room if trace else 0, *p.shape), p.dtype) for p in start)
         state = (0, (start, True, 0), curve, path)
         _, (parameters, alive, done), curve, path = lax.while_loop(lambda s: (s[0] < count) & s[1][1], epoch, state)
-        return parameters, alive, done, curve, path
+        return parameters, alive, done, loss(start), curve, path
 
     return jax.jit(run)
 
