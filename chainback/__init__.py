@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from chainback.peers import side_by_side
     from chainback.programs import states
     from chainback.report import Report
+    from chainback.quantecon import Lecture, lecture
     from chainback.reproduction import replay
     from chainback.supervision import supervise
+    from chainback.training import Training, initialise, train
     from chainback.versions import bisect, upgrade
 
 _HOMES = {
@@ -46,7 +48,12 @@ _HOMES = {
     "FAULTS": "faults",
     "ExtendedJacobian": "engines.triangular",
     "Judgement": "judgement",
+    "Lecture": "quantecon",
     "Report": "report",
+    "Training": "training",
+    "initialise": "training",
+    "lecture": "quantecon",
+    "train": "training",
     "UsageError": "errors",
     "Verdict": "judgement",
     "audit": "faults",
@@ -84,7 +91,9 @@ __all__ = [
     "EngineError",
     "ExtendedJacobian",
     "Judgement",
+    "Lecture",
     "Report",
+    "Training",
     "UsageError",
     "Verdict",
     "audit",
@@ -95,7 +104,9 @@ __all__ = [
     "extended_jacobian",
     "gradient",
     "history",
+    "initialise",
     "judge",
+    "lecture",
     "merge",
     "pictures",
     "rebuild",
@@ -105,6 +116,7 @@ __all__ = [
     "states",
     "strategies",
     "supervise",
+    "train",
     "upgrade",
     "verify",
 ]

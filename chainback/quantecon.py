@@ -24,6 +24,7 @@ Source: QuantEcon, *Introduction to Artificial Neural Networks*, whose triangula
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import time
@@ -94,10 +95,10 @@ PRINTED: dict[str, dict[str, tuple[str, ...]]] = {
         "Example 1: mean squared error": ("0.01681",),
     },
 }
-#: The lecture's own solver, and the one that trains as fast and takes any depth.
-_ITS_ENGINE, _QUICK = "triangular-dense", "triangular-substitution"
+#: The lecture's own solver; the one that takes any depth; and the engine that is quickest at the lecture's depths.
+_ITS_ENGINE, _QUICK, _FASTEST = "triangular-dense", "triangular-substitution", "reverse-unrolled"
 _STEP, _EPOCHS, _POINTS = 0.01, 500, 200
-_DEPTHS = (*range(1, 11), 15, 20, 30)
+_DEPTHS = (*range(1, 11), 20)
 _STEPS = (0.001, 0.01, 0.1, 1.0)
 
 
@@ -190,17 +191,19 @@ class Lecture:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the figures as a table."""
-        return pd.DataFrame([
-            {
-                "figure": row.what,
-                "printed": " ".join(row.printed),
-                "ours": " ".join(_shown(number) for number in row.ours),
-                "agrees": row.agrees,
-                "same_digits": row.same,
-                "allowed": row.allowed,
-            }
-            for row in self.rows
-        ])
+        return pd.DataFrame(
+            [
+                {
+                    "figure": row.what,
+                    "printed": " ".join(row.printed),
+                    "ours": " ".join(_shown(number) for number in row.ours),
+                    "agrees": row.agrees,
+                    "same_digits": row.same,
+                    "allowed": row.allowed,
+                }
+                for row in self.rows
+            ]
+        )
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write every table as CSV.
@@ -257,29 +260,27 @@ def lecture(
     if stream not in STREAMS:
         raise UsageError(f"`stream` must be one of {', '.join(STREAMS)}, got {stream!r}")
     if not 0 < loop_updates <= _EPOCHS * _POINTS or loop_updates % _POINTS:
-        raise UsageError(f"`loop_updates` must be a multiple of {_POINTS} up to {_EPOCHS * _POINTS}, got {loop_updates!r}")
+        raise UsageError(
+            f"`loop_updates` must be a multiple of {_POINTS} up to {_EPOCHS * _POINTS}, got {loop_updates!r}"
+        )
     if output is not None:
         writable_folder(output, FILES)
     started, say = time.perf_counter(), progress or (lambda done, total, what: None)
     parts = len(ENGINES) + len(_DEPTHS) + 2
-    with jax.threefry_partitionable(STREAMS[stream]):
-        say(0, parts, "the check")
-        rows = _check(stream)
-        runs = {}
-        for name in ENGINES:
-            say(len(runs), parts, f"Example 1 by {name}")
-            runs[name] = _first_example(name)
-        say(len(runs), parts, "the lecture's own loop")
-        timing, looped = _timed(loop_updates)
-        rows += _example_rows(stream, runs) + [_loop_row(looped, runs[_ITS_ENGINE], loop_updates)]
-        depth, layers = _depth_study(lambda done, what: say(len(runs) + 1 + done, parts, what))
-        rows.append(_one_layer_is_best(depth))
-        found, second = _approximations(runs[_QUICK].chain)
-        drift = _drift(runs)
-    rows += second
+    say(0, parts, "the check")
+    rows, runs = _check(stream), {}
+    for name in ENGINES:
+        say(len(runs), parts, f"Example 1 by {name}")
+        runs[name] = _first_example(stream, name)
+    say(len(runs), parts, "the lecture's own loop")
+    timing, looped = _timed(stream, loop_updates)
+    rows += _example_rows(stream, runs) + [_loop_row(looped, runs[_ITS_ENGINE], loop_updates)]
+    depth, layers = _depth_study(stream, lambda done, what: say(len(runs) + 1 + done, parts, what))
+    rows.append(_one_layer_is_best(depth))
+    found, second = _approximations(stream, runs[_QUICK].chain)
+    drift = _drift(stream, runs)
     other = next(name for name in STREAMS if name != stream)
-    with jax.threefry_partitionable(STREAMS[other]):
-        rows += [replace(row, what=f"{row.what} ({other})") for row in _check(other)]
+    rows += second + [replace(row, what=f"{row.what} ({other})") for row in _check(other)]
     seconds = time.perf_counter() - started
     platform = device_of(None).platform
     lectured = Lecture(jax.__version__, platform, stream, tuple(rows), drift, depth, layers, found, timing, seconds)
@@ -288,11 +289,23 @@ def lecture(
     return lectured
 
 
+def _drawn(stream: str, seed: int, depth: int) -> Chain:
+    """Draw the lecture's chain. Only the draws know the stream: under another setting JAX would compile all else anew."""
+    with jax.threefry_partitionable(STREAMS[stream]):
+        return initialise(random.PRNGKey(seed), [1] * (depth + 1))
+
+
+def _order(stream: str) -> np.ndarray:
+    """Return the lecture's order of the points, the same in every epoch."""
+    with jax.threefry_partitionable(STREAMS[stream]):
+        return np.asarray(random.permutation(random.PRNGKey(1), _POINTS))
+
+
 # The check: one chain of three layers, x = 5, y = 3.
 
 
 def _check(stream: str) -> list[Row]:
-    chain = initialise(random.PRNGKey(1), [1] * 4)
+    chain = _drawn(stream, 1, 3)
     x, y = jnp.array([5.0], jnp.float32), jnp.array([3.0], jnp.float32)
     case = Case(Chain(np.asarray(chain.weights), np.asarray(chain.biases), chain.activations), *map(np.asarray, (x, y)))
     within = envelope(case, arithmetic_of(device_of(None)))
@@ -349,7 +362,9 @@ def _system_row(system: ExtendedJacobian, ours: ExtendedJacobian, within: Envelo
     share += [apart[i, 2 * i + 1] / (2 * slopes[i]) if slopes[i] else float(apart[i, 2 * i + 1] > 0) for i in range(3)]
     share += [apart[i, 6 + i - 1] / (2 * couplings[i]) for i in (1, 2)]
     elsewhere = (apart[(D == 0).nonzero()[0], (D == 0).nonzero()[1]] == 0).all()
-    return Row("D and L as defined: distance / allowed", (), (max(share),), bool(max(share) <= 1 and elsewhere), False, 1.0)
+    return Row(
+        "D and L as defined: distance / allowed", (), (max(share),), bool(max(share) <= 1 and elsewhere), False, 1.0
+    )
 
 
 def _solution_rows(stream: str, chain: Chain, x: Array, y: Array, system: ExtendedJacobian) -> list[Row]:
@@ -404,7 +419,9 @@ def _update_rows(
         bounds = (within.spread.weight_gradients, within.spread.bias_gradients)
         for letter, old, gradient, bound in zip("wb", (chain.weights, chain.biases), gradients, bounds, strict=True):
             new = old.reshape(-1) - _STEP * gradient
-            rows.append(_row(stream, f"update, {name}: {letter}", new, 2 * _update_error(new, gradient, bound.reshape(-1))))
+            rows.append(
+                _row(stream, f"update, {name}: {letter}", new, 2 * _update_error(new, gradient, bound.reshape(-1)))
+            )
     return rows
 
 
@@ -416,10 +433,18 @@ def _update_error(new: Array, gradient: Array, bound: np.ndarray) -> np.ndarray:
 
 def _engine_row(name: str, chain: Chain, case: Case, within: Envelope) -> Row:
     """Judge the gradient of one engine, and so its update, as `verify` does: error / bound, at most 1."""
-    found = engines.gradient(chain, case.inputs, case.targets, engine=name)
+    gradient = _jitted(engines.engine(name).gradient, chain.activations)
+    found = Chain(*gradient(chain.weights, chain.biases, case.inputs, case.targets), chain.activations)
     judged = judge(case, found, arithmetic=within.arithmetic)
     worst = judged.worst()
-    return Row(f"update by {name}: error / bound", (), (worst.margin if worst else math.nan,), judged.accepted, False, 1.0)
+    return Row(
+        f"update by {name}: error / bound", (), (worst.margin if worst else math.nan,), judged.accepted, False, 1.0
+    )
+
+
+@functools.cache
+def _jitted(gradient: Callable[..., Any], names: tuple[str, ...]) -> Any:
+    return jax.jit(lambda weights, biases, x, y: gradient(weights, biases, names, x, y))
 
 
 def _row(stream: str, what: str, ours: Any, allowed: np.ndarray) -> Row:
@@ -453,9 +478,10 @@ def _first_target(x: Array) -> Array:
     return -3 * x + 2
 
 
-def _first_example(engine: str, trace: bool = True) -> Training:
-    chain = initialise(random.PRNGKey(0), [1] * 4)
-    return train(chain, _grid(), _first_target(_grid()), engine=engine, step=_STEP, epochs=_EPOCHS, trace=trace)
+def _first_example(stream: str, engine: str, trace: bool = True) -> Training:
+    chain, x = _drawn(stream, 0, 3), np.asarray(_grid())[_order(stream)]
+    y = np.asarray(_first_target(_grid()))[_order(stream)]
+    return train(chain, x, y, engine=engine, step=_STEP, epochs=_EPOCHS, order="given", trace=trace)
 
 
 def _figures_of(chain: Chain) -> dict[str, np.ndarray]:
@@ -500,35 +526,36 @@ def _unit(figure: str) -> float:
     return 10.0 ** -_decimals(figure)
 
 
-def _timed(loop_updates: int) -> tuple[Timing, Chain]:
+def _timed(stream: str, loop_updates: int) -> tuple[Timing, Chain]:
     """Time the lecture's way of training and the one program, warm, and return what the former came to."""
-    _lecture_loop(_POINTS)
+    _lecture_loop(stream, _POINTS)
     started = time.perf_counter()
-    looped = _lecture_loop(loop_updates)
+    looped = _lecture_loop(stream, loop_updates)
     loop_s = time.perf_counter() - started
-    _first_example(_QUICK, trace=False)
     runs = []
-    for _ in range(3):
+    for _ in range(4):
         started = time.perf_counter()
-        run = _first_example(_QUICK, trace=False)
+        run = _first_example(stream, _FASTEST, trace=False)
         runs.append(time.perf_counter() - started)
-    return Timing(loop_updates, loop_s, min(runs), run.updates or 1), looped
+    return Timing(loop_updates, loop_s, min(runs[1:]), run.updates or 1), looped
 
 
 @jax.jit
 def _one_update(layers: list[tuple[Array, Array]], x: Array, y: Array) -> list[tuple[Array, Array]]:
+    """Solve (I − L) dx = D dp for the Jacobian of all states, by a dense solver, and take a step by its last row."""
     weights, biases = (jnp.stack(parts) for parts in zip(*layers, strict=True))
     names = ("sigmoid",) * (len(layers) - 1) + ("identity",)
-    dweights, dbiases = engines.engine(_ITS_ENGINE).gradient(weights, biases, names, x[None], y[None])
-    return [(w - _STEP * dw, b - _STEP * db) for (w, b), dw, db in zip(layers, dweights, dbiases, strict=True)]
+    system = _by_derivatives_of_jax(Chain(weights, biases, names), x[None])
+    gradient = ((system.states[-1] - y) * system.solve(solver="dense")[-1, 0]).reshape(-1, 2)
+    return [(w - _STEP * dw, b - _STEP * db) for (w, b), (dw, db) in zip(layers, gradient, strict=True)]
 
 
-def _lecture_loop(updates: int) -> Chain:
+def _lecture_loop(stream: str, updates: int) -> Chain:
     """Train in the lecture's way: a pair of arrays a layer, and one call of a jitted update for each point."""
-    chain, x = initialise(random.PRNGKey(0), [1] * 4), _grid()
+    chain, x = _drawn(stream, 0, 3), _grid()
     y, layers = _first_target(x), list(zip(chain.weights, chain.biases, strict=True))
     for _ in range(updates // _POINTS):
-        order = random.permutation(random.PRNGKey(1), jnp.arange(_POINTS))
+        order = _order(stream)
         for point, target in zip(x[order], y[order], strict=True):
             layers = _one_update(layers, point, target)
     weights, biases = (jnp.stack(parts) for parts in zip(*jax.block_until_ready(layers), strict=True))
@@ -537,11 +564,10 @@ def _lecture_loop(updates: int) -> Chain:
 
 def _loop_row(looped: Chain, run: Training, updates: int) -> Row:
     """Compare the loop's parameters with the one program's at the same update: one unit of 4 decimals, as above."""
-    what, assert_path = f"the loop − the program, after {updates:,} updates", run.path
-    epoch = updates // _POINTS
-    if assert_path is None or len(assert_path.weights) <= epoch:
+    what, path, epoch = f"the loop − the program, after {updates:,} updates", run.path, updates // _POINTS
+    if path is None or len(path.weights) <= epoch:
         return Row(what, (), (math.nan,), False, False, 1e-4)
-    parts = ((looped.weights, assert_path.weights), (looped.biases, assert_path.biases))
+    parts = ((looped.weights, path.weights), (looped.biases, path.biases))
     apart = max(float(np.abs(np.asarray(one) - kept[epoch]).max()) for one, kept in parts)
     return Row(what, (), (apart,), apart <= 1e-4, False, 1e-4)
 
@@ -549,8 +575,8 @@ def _loop_row(looped: Chain, run: Training, updates: int) -> Row:
 # How far rounding alone drives descent apart.
 
 
-def _drift(runs: dict[str, Training]) -> pd.DataFrame:
-    truth = _in_doubles(initialise(random.PRNGKey(0), [1] * 4))
+def _drift(stream: str, runs: dict[str, Training]) -> pd.DataFrame:
+    truth = _in_doubles(_drawn(stream, 0, 3), _order(stream))
     rows, ends = [], []
     for name, run in runs.items():
         kept = _parameters(run)
@@ -567,13 +593,14 @@ def _parameters(run: Training) -> np.ndarray:
     path = run.path
     if path is None:
         raise UsageError("a run must have been traced to be compared")
-    return np.concatenate([path.weights.reshape(len(path.weights), -1), path.biases.reshape(len(path.biases), -1)], axis=1).astype(np.float64)
+    return np.concatenate(
+        [path.weights.reshape(len(path.weights), -1), path.biases.reshape(len(path.biases), -1)], axis=1
+    ).astype(np.float64)
 
 
-def _in_doubles(chain: Chain) -> np.ndarray:
+def _in_doubles(chain: Chain, order: np.ndarray) -> np.ndarray:
     """Train by Example 1's rule in float64 and plain Python: nothing of JAX, nothing of the engines."""
     w, b = (np.asarray(part, np.float64).reshape(-1).tolist() for part in (chain.weights, chain.biases))
-    order = np.asarray(random.permutation(random.PRNGKey(1), _POINTS))
     x, y = (np.asarray(part, np.float64)[order].tolist() for part in (_grid(), _first_target(_grid())))
     step, last, exp = float(np.float32(_STEP)), len(w) - 1, math.exp
     kept = [w + b]
@@ -595,16 +622,16 @@ def _in_doubles(chain: Chain) -> np.ndarray:
 # How deep?
 
 
-def _depth_study(say: Callable[[int, str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _depth_study(stream: str, say: Callable[[int, str], None]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train Example 1's problem at every depth and step size; and look at the gradient of each layer before."""
-    x, y, runs, layers = _grid(), _first_target(_grid()), [], []
+    x, y, runs, layers, order = np.asarray(_grid()), np.asarray(_first_target(_grid())), [], [], _order(stream)
     for place, depth in enumerate(_DEPTHS):
         say(place, f"depth {depth}")
-        chain = initialise(random.PRNGKey(0), [1] * (depth + 1))
-        norms = _norms(chain, np.asarray(x), np.asarray(y))
+        chain, norms = _drawn(stream, 0, depth), _norms(_drawn(stream, 0, depth), x, y)
         layers += [{"depth": depth, "layer": i + 1, "gradient_norm": norm} for i, norm in enumerate(norms)]
         for step in _STEPS:
-            run = train(chain, x, y, engine=_QUICK, step=step, epochs=_EPOCHS)
+            engine = _FASTEST if depth <= 10 else _QUICK
+            run = train(chain, x[order], y[order], engine=engine, step=step, epochs=_EPOCHS, order="given")
             error = float(run.losses[-1]) if run.finished else math.nan
             runs.append({"depth": depth, "step": step, "mean_squared_error": error, "stopped": run.stopped})
     return pd.DataFrame(runs), pd.DataFrame(layers)
@@ -628,18 +655,27 @@ def _one_layer_is_best(depth: pd.DataFrame) -> Row:
 # Example 2: log x.
 
 
-def _approximations(first: Chain) -> tuple[pd.DataFrame, list[Row]]:
+def _approximations(stream: str, first: Chain) -> tuple[pd.DataFrame, list[Row]]:
     """Return what the examples' chains answer at every point, and check that Example 2's runs came to an end."""
-    x, rows = _grid(), []
+    x, rows, order = _grid(), [], _order(stream)
     log = jnp.log(x)
     tables = [_table_of("-3x + 2", first, x, _first_target(x))]
     for depth in (1, 2, 3):
-        chain = initialise(random.PRNGKey(0), [1] * (depth + 1))
-        run = train(chain, x, log, engine=_QUICK, step=_STEP, epochs=300)
+        chain = _drawn(stream, 0, depth)
+        run = train(chain, x[order], log[order], engine=_FASTEST, step=_STEP, epochs=300, order="given")
         tables.append(_table_of("log x", run.chain, x, log))
         before, after = float(run.losses[0]), float(run.losses[-1])
         better = run.finished and after < before
-        rows.append(Row(f"Example 2, N = {depth}: mean squared error, falls from {before:.3g}", (), (after,), better, False, before))
+        rows.append(
+            Row(
+                f"Example 2, N = {depth}: mean squared error, falls from {before:.3g}",
+                (),
+                (after,),
+                better,
+                False,
+                before,
+            )
+        )
     return pd.concat(tables, ignore_index=True), rows
 
 
@@ -658,7 +694,13 @@ def _shown(number: float) -> str:
 
 def _figures(rows: Sequence[Row]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column, side in (("figure", "left"), ("the lecture", "right"), ("here", "right"), ("allowed", "right"), ("", "left")):
+    for column, side in (
+        ("figure", "left"),
+        ("the lecture", "right"),
+        ("here", "right"),
+        ("allowed", "right"),
+        ("", "left"),
+    ):
         table.add_column(column, justify=side)
     for row in rows:
         mark = "✓ same digits" if row.same and row.agrees else "✓" if row.agrees else "✗"
@@ -669,11 +711,15 @@ def _figures(rows: Sequence[Row]) -> Table:
 
 
 def _study(depth: pd.DataFrame, layers: pd.DataFrame) -> Table:
-    table = Table(title="How deep? Mean squared error by step size", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title="How deep? Mean squared error by step size", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for column in ("N", *(f"{step:g}" for step in _STEPS), "|g_1|", "|g_N|", "|g_1| / |g_N|"):
         table.add_column(column, justify="right")
     for number, runs in depth.groupby("depth"):
         norms = layers[layers["depth"] == number]["gradient_norm"].tolist()
-        errors = ["stopped" if row["stopped"] else f"{row['mean_squared_error']:.3g}" for row in runs.to_dict("records")]
+        errors = [
+            "stopped" if row["stopped"] else f"{row['mean_squared_error']:.3g}" for row in runs.to_dict("records")
+        ]
         table.add_row(str(number), *errors, *(f"{norm:.2g}" for norm in (norms[0], norms[-1], norms[0] / norms[-1])))
     return table

@@ -35,6 +35,8 @@ Progress = Callable[[int, int, str], None]
 ORDERS = ("given", "fixed", "reshuffled")
 #: A run that shows its progress is cut into so many calls of the same program.
 _CALLS = 20
+#: Up to here a chain compiles faster layer by layer than as a scan that switches between all activations.
+_QUICKLY_UNROLLED = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +65,7 @@ class Training:
         return not self.stopped
 
 
-def initialise(
-    key: Array, sizes: Sequence[int], scale: float = 1.0, activations: Sequence[str] | None = None
-) -> Chain:
+def initialise(key: Array, sizes: Sequence[int], scale: float = 1.0, activations: Sequence[str] | None = None) -> Chain:
     """Draw a chain as the lecture does, number for number, under either random stream of JAX.
 
     The key is split into one for each entry of `sizes` (the last is left over); a layer splits its own in two and draws
@@ -149,10 +149,10 @@ def train(
     key = random.PRNGKey(1) if key is None else key
     parameters = jnp.asarray(chain.weights), jnp.asarray(chain.biases)
     losses, path, updates, alive = [], [[np.asarray(p)[None] for p in parameters]], 0, True
-    every = math.ceil(len(x) / size)
+    every, fixed = math.ceil(len(x) / size), _visits(order, key, len(x))
     for first in range(0, epochs, share):
         count = min(share, epochs - first)
-        parameters, alive, done, before, curve, places = program(parameters, x, y, key, step, first, count)
+        parameters, alive, done, before, curve, places = program(parameters, x, y, fixed, key, step, first, count)
         updates += int(done)
         whole = count if alive else int(done) // every
         losses += [*([] if first else [[before]]), np.asarray(curve)[:whole]]
@@ -223,9 +223,12 @@ def _program(
 ) -> Any:
     """Return the jitted run of up to `room` epochs; `known` keys the cache, since registering an activation adds a code."""
     mean = _mean_gradient(gradient, names, size)
+    answer = programs.unrolled if len(names) <= _QUICKLY_UNROLLED else programs.scanned
 
-    def run(start: Parameters, x: Array, y: Array, key: Array, step: Array, first: Array, count: Array) -> Any:
-        fixed = _batches(_visits(order, key, len(x)), size)
+    def run(
+        start: Parameters, x: Array, y: Array, visits: Array, key: Array, step: Array, first: Array, count: Array
+    ) -> Any:
+        fixed = _batches(visits, size)
 
         def update(carry: Any, visited: tuple[Array, Array]) -> tuple[Any, None]:
             parameters, alive, done = carry
@@ -237,7 +240,7 @@ def _program(
             return (kept, alive, done + alive), None
 
         def loss(parameters: Parameters) -> Array:
-            predicted = _predict(*parameters, programs.codes(names), x)
+            predicted = jax.vmap(lambda point: answer(*parameters, names, point))(x)
             return jnp.square(predicted - y).sum(axis=1).mean()
 
         def epoch(state: Any) -> Any:
