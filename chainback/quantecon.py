@@ -130,7 +130,7 @@ class Timing:
     Attributes:
         loop_updates: Updates that were run in the lecture's way: a Python loop around one jitted update.
         loop_s: Seconds that these took, warm.
-        program_s: Seconds that all updates took as one program, warm: the quickest of three runs.
+        program_s: Seconds that all updates took as one program, warm: the quickest of five runs.
         updates: How many these are.
     """
 
@@ -478,9 +478,17 @@ def _first_target(x: Array) -> Array:
     return -3 * x + 2
 
 
-def _first_example(stream: str, engine: str, trace: bool = True) -> Training:
-    chain, x = _drawn(stream, 0, 3), np.asarray(_grid())[_order(stream)]
-    y = np.asarray(_first_target(_grid()))[_order(stream)]
+def _first_problem(stream: str) -> tuple[Chain, np.ndarray, np.ndarray]:
+    order = _order(stream)
+    return _drawn(stream, 0, 3), np.asarray(_grid())[order], np.asarray(_first_target(_grid()))[order]
+
+
+def _first_example(stream: str, engine: str) -> Training:
+    return _run_first(_first_problem(stream), engine)
+
+
+def _run_first(problem: tuple[Chain, np.ndarray, np.ndarray], engine: str, trace: bool = True) -> Training:
+    chain, x, y = problem
     return train(chain, x, y, engine=engine, step=_STEP, epochs=_EPOCHS, order="given", trace=trace)
 
 
@@ -532,10 +540,10 @@ def _timed(stream: str, loop_updates: int) -> tuple[Timing, Chain]:
     started = time.perf_counter()
     looped = _lecture_loop(stream, loop_updates)
     loop_s = time.perf_counter() - started
-    runs = []
-    for _ in range(4):
+    runs, problem = [], _first_problem(stream)
+    for _ in range(6):
         started = time.perf_counter()
-        run = _first_example(stream, _FASTEST, trace=False)
+        run = _run_first(problem, _FASTEST, trace=False)
         runs.append(time.perf_counter() - started)
     return Timing(loop_updates, loop_s, min(runs[1:]), run.updates or 1), looped
 
