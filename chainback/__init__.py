@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from chainback.judgement import Judgement, Verdict, judge
     from chainback.peers import side_by_side
     from chainback.programs import states
-    from chainback.report import Report
     from chainback.quantecon import Lecture, lecture
+    from chainback.report import Report
     from chainback.reproduction import replay
     from chainback.supervision import supervise
     from chainback.training import Training, initialise, train

@@ -274,7 +274,7 @@ def lecture(
         runs[name] = _first_example(stream, name)
     say(len(runs), parts, "the lecture's own loop")
     timing, looped = _timed(stream, loop_updates)
-    rows += _example_rows(stream, runs) + [_loop_row(looped, runs[_ITS_ENGINE], loop_updates)]
+    rows += [*_example_rows(stream, runs), _loop_row(looped, runs[_ITS_ENGINE], loop_updates)]
     depth, layers = _depth_study(stream, lambda done, what: say(len(runs) + 1 + done, parts, what))
     rows.append(_one_layer_is_best(depth))
     found, second = _approximations(stream, runs[_QUICK].chain)
