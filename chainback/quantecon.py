@@ -655,7 +655,7 @@ def _norms(chain: Chain, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _one_layer_is_best(depth: pd.DataFrame) -> Row:
     """The lecture expects one identity layer to do best on a linear target: its error over the least of the deeper ones."""
-    errors = depth.groupby("depth")["mean_squared_error"].min()
+    errors: Any = depth.groupby("depth")["mean_squared_error"].min()
     share = float(errors[1] / errors.drop(1).min())
     return Row("one identity layer is best for a linear f: error / next best", (), (share,), share < 1.0, False, 1.0)
 
@@ -709,7 +709,7 @@ def _figures(rows: Sequence[Row]) -> Table:
         ("allowed", "right"),
         ("", "left"),
     ):
-        table.add_column(column, justify=side)
+        table.add_column(column, justify=side)  # pyright: ignore[reportArgumentType]
     for row in rows:
         mark = "✓ same digits" if row.same and row.agrees else "✓" if row.agrees else "✗"
         digits = 8 if row.printed else 3

@@ -162,13 +162,17 @@ def train(
         if not alive:
             break
     return Training(
-        chain=Chain(*parameters, chain.activations),
+        chain=Chain(parameters[0], parameters[1], chain.activations),
         losses=np.concatenate(losses),
-        path=Chain(*(np.concatenate(part) for part in zip(*path, strict=True)), chain.activations) if trace else None,
+        path=_joined(path, chain.activations) if trace else None,
         engine=engine,
         updates=updates,
         stopped="" if alive else _stopped(engine, updates + 1, every, epochs, step),
     )
+
+
+def _joined(path: list[list[np.ndarray]], names: tuple[str, ...]) -> Chain:
+    return Chain(np.concatenate([part[0] for part in path]), np.concatenate([part[1] for part in path]), names)
 
 
 def _stopped(engine: str, update: int, every: int, epochs: int, step: float) -> str:
