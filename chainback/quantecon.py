@@ -307,7 +307,9 @@ def _order(stream: str) -> np.ndarray:
 def _check(stream: str) -> list[Row]:
     chain = _drawn(stream, 1, 3)
     x, y = jnp.array([5.0], jnp.float32), jnp.array([3.0], jnp.float32)
-    case = Case(Chain(np.asarray(chain.weights), np.asarray(chain.biases), chain.activations), *map(np.asarray, (x, y)))
+    case = Case(
+        Chain(np.asarray(chain.weights), np.asarray(chain.biases), chain.activations), np.asarray(x), np.asarray(y)
+    )
     within = envelope(case, arithmetic_of(device_of(None)))
     system = _by_derivatives_of_jax(chain, x)
     return [
@@ -382,8 +384,8 @@ def _solution_rows(stream: str, chain: Chain, x: Array, y: Array, system: Extend
 
     depth = chain.depth
     solved = np.asarray(system.solve(solver="dense"))[:, 0]
-    forward = _stacked(*jax.jacfwd(later, argnums=(0, 1))(chain.weights, chain.biases), depth)
-    reverse = _stacked(*jax.grad(lost, argnums=(0, 1))(chain.weights, chain.biases), depth)
+    forward = _stacked(jax.jacfwd(later, argnums=(0, 1))(chain.weights, chain.biases), depth)
+    reverse = _stacked(jax.grad(lost, argnums=(0, 1))(chain.weights, chain.biases), depth)
     by_solve = np.asarray(system.states[-1] - y) * solved[-1]
     rows = []
     for what, one, other, factors in (
@@ -397,9 +399,9 @@ def _solution_rows(stream: str, chain: Chain, x: Array, y: Array, system: Extend
     return rows
 
 
-def _stacked(by_weight: Array, by_bias: Array, depth: int) -> np.ndarray:
+def _stacked(parts: Any, depth: int) -> np.ndarray:
     """Put derivatives in the order w_1, b_1, w_2, b_2, …"""
-    w, b = (np.asarray(part).reshape(-1, depth) for part in (by_weight, by_bias))
+    w, b = (np.asarray(part).reshape(-1, depth) for part in parts)
     return np.stack([w, b], axis=-1).reshape(len(w), -1).squeeze()
 
 
@@ -434,7 +436,8 @@ def _update_error(new: Array, gradient: Array, bound: np.ndarray) -> np.ndarray:
 def _engine_row(name: str, chain: Chain, case: Case, within: Envelope) -> Row:
     """Judge the gradient of one engine, and so its update, as `verify` does: error / bound, at most 1."""
     gradient = _jitted(engines.engine(name).gradient, chain.activations)
-    found = Chain(*gradient(chain.weights, chain.biases, case.inputs, case.targets), chain.activations)
+    dweights, dbiases = gradient(chain.weights, chain.biases, case.inputs, case.targets)
+    found = Chain(dweights, dbiases, chain.activations)
     judged = judge(case, found, arithmetic=within.arithmetic)
     worst = judged.worst()
     return Row(
@@ -541,11 +544,12 @@ def _timed(stream: str, loop_updates: int) -> tuple[Timing, Chain]:
     looped = _lecture_loop(stream, loop_updates)
     loop_s = time.perf_counter() - started
     runs, problem = [], _first_problem(stream)
-    for _ in range(6):
+    run = _run_first(problem, _FASTEST, trace=False)
+    for _ in range(5):
         started = time.perf_counter()
         run = _run_first(problem, _FASTEST, trace=False)
         runs.append(time.perf_counter() - started)
-    return Timing(loop_updates, loop_s, min(runs[1:]), run.updates or 1), looped
+    return Timing(loop_updates, loop_s, min(runs), run.updates or 1), looped
 
 
 @jax.jit
@@ -648,7 +652,7 @@ def _depth_study(stream: str, say: Callable[[int, str], None]) -> tuple[pd.DataF
 def _norms(chain: Chain, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the norm of the gradient in (w_i, b_i) for each layer, root mean square over the points, in float64."""
     many = [np.repeat(np.asarray(part)[None], len(x), axis=0) for part in (chain.weights, chain.biases)]
-    truth = oracle.solve(Case(Chain(*many, chain.activations), x[:, None], y[:, None]))
+    truth = oracle.solve(Case(Chain(many[0], many[1], chain.activations), x[:, None], y[:, None]))
     squares = np.square(truth.weight_gradients[:, 0, 0]) + np.square(truth.bias_gradients[:, 0])
     return np.sqrt(squares.mean(axis=1))
 

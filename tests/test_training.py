@@ -65,7 +65,7 @@ def test_reshuffling_reshuffles_and_the_fixed_order_does_not() -> None:
 
 def test_a_run_stops_at_the_update_that_is_not_finite_and_says_which() -> None:
     chain = Chain.scalar([1.0], [0.0], ["identity"])
-    x = np.float32([1, 1, 1, 1e30, 1])
+    x = np.array([1, 1, 1, 1e30, 1], np.float32)
     found = train(chain, x, np.zeros(5, np.float32), epochs=9, order="given")
     assert "stopped at update 4 of 45 (epoch 1)" in found.stopped
     assert found.updates == 3
