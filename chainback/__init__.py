@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from chainback.page import write_page
     from chainback.peers import side_by_side
     from chainback.programs import states
+    from chainback.quantecon import Lecture, lecture
     from chainback.report import Report
     from chainback.reproduction import replay
     from chainback.supervision import supervise
+    from chainback.training import Training, initialise, train
     from chainback.versions import bisect, upgrade
 
 _HOMES = {
@@ -48,7 +50,12 @@ _HOMES = {
     "FAULTS": "faults",
     "ExtendedJacobian": "engines.triangular",
     "Judgement": "judgement",
+    "Lecture": "quantecon",
     "Report": "report",
+    "Training": "training",
+    "initialise": "training",
+    "lecture": "quantecon",
+    "train": "training",
     "UsageError": "errors",
     "Verdict": "judgement",
     "audit": "faults",
@@ -88,7 +95,9 @@ __all__ = [
     "EngineError",
     "ExtendedJacobian",
     "Judgement",
+    "Lecture",
     "Report",
+    "Training",
     "UsageError",
     "Verdict",
     "audit",
@@ -100,7 +109,9 @@ __all__ = [
     "extended_jacobian",
     "gradient",
     "history",
+    "initialise",
     "judge",
+    "lecture",
     "merge",
     "pictures",
     "rebuild",
@@ -110,6 +121,7 @@ __all__ = [
     "states",
     "strategies",
     "supervise",
+    "train",
     "upgrade",
     "verify",
     "write_page",

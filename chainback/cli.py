@@ -475,6 +475,24 @@ def audit(cases: int, seed: int, platform: str | None, output: Path, peers: bool
     return found.exit_code
 
 
+@cli.command()
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables.  [default: none are written]")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw a picture, too: .html, .svg or .png.")
+def lecture(output: Path | None, picture: Path | None) -> int:
+    """Run the lecture from which chainback grew, and set its printed figures beside what comes out here.
+
+    Exit codes: 0 all agree, 1 one does not.
+    """
+    start_jax()
+    draw = _pictures() if picture is not None else None
+    with _progress(quiet=False) as tell:
+        found = chainback.lecture(output=output, progress=tell)
+    found.print(Console())
+    if draw is not None and picture is not None:
+        draw.save(draw.draw_lecture(found.drift, found.depth, found.layers, found.approximations), picture)
+    return found.exit_code
+
+
 class _progress:  # noqa: N801 -- used as a function
     """A progress bar on a terminal; nothing elsewhere."""
 

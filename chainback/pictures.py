@@ -16,7 +16,7 @@ from chainback.errors import ChainbackError, sentence
 from chainback.judgement import Verdict
 from chainback.report import write_text
 
-__all__ = ["draw_history", "draw_matrices", "line_styles", "save"]
+__all__ = ["draw_history", "draw_lecture", "draw_matrices", "line_styles", "save"]
 
 #: A hue for each mode of differentiation, a dash for each way to write it.
 #: Source: Okabe and Ito (2008), with a lighter blue, for dark pages.
@@ -60,6 +60,44 @@ def draw_history(engines: pd.DataFrame) -> go.Figure:
     figure.update_layout(template="plotly_white", height=900, width=1000, margin={"t": 40, "b": 50, "l": 60, "r": 20})
     figure.update_layout(legend={"orientation": "h", "y": -0.08})
     return figure
+
+
+def draw_lecture(
+    drift: pd.DataFrame, depth: pd.DataFrame, layers: pd.DataFrame, approximations: pd.DataFrame
+) -> go.Figure:
+    """Draw the lecture: both examples, the drift by rounding, the gradients by layer, the errors by depth.
+
+    Args:
+        drift: The distance of each engine's parameters from float64's, by updates.
+        depth: The final error by depth and step size.
+        layers: The gradient's norm by depth and layer.
+        approximations: The examples' targets and predictions.
+    """
+    titles = (
+        "Example 1: −3x + 2",
+        "Example 2: log x",
+        "drift of the parameters from float64",
+        "gradient norm by layer",
+    )
+    figure = make_subplots(rows=3, cols=2, subplot_titles=(*titles, "final mean squared error by depth"))
+    for column, (_, rows) in enumerate(approximations.groupby("target", sort=False), start=1):
+        for number, points in rows.groupby("depth"):
+            figure.add_trace(go.Scatter(x=points["x"], y=points["predicted"], name=f"N = {number}"), row=1, col=column)
+        first = rows.drop_duplicates("x")
+        line = {"color": "black", "dash": "dot"}
+        figure.add_trace(go.Scatter(x=first["x"], y=first["wanted"], name="target", line=line), row=1, col=column)
+    styles = line_styles(list(dict.fromkeys(drift["engine"])))
+    for name, rows in drift.groupby("engine", sort=False):
+        line = styles[str(name)]
+        figure.add_trace(go.Scatter(x=rows["updates"], y=rows["distance"], name=str(name), line=line), row=2, col=1)
+    for number, rows in layers.groupby("depth"):
+        figure.add_trace(go.Scatter(x=rows["layer"], y=rows["gradient_norm"], name=f"N = {number}"), row=2, col=2)
+    for step, rows in depth.groupby("step"):
+        line = {"x": rows["depth"], "y": rows["mean_squared_error"], "name": f"step {step:g}"}
+        figure.add_trace(go.Scatter(**line), row=3, col=1)
+    for row, column in ((2, 1), (2, 2), (3, 1)):
+        figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
+    return figure.update_layout(template="plotly_white", height=1100, width=1100)
 
 
 def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -1,0 +1,79 @@
+"""The lecture: its figures, under both random streams, and what makes the command say no."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from chainback import ENGINES, UsageError, lecture, quantecon
+from chainback.quantecon import PRINTED, STREAMS
+
+
+@pytest.fixture(scope="module")
+def lectured(tmp_path_factory):
+    return lecture(output=tmp_path_factory.mktemp("lecture"), loop_updates=200)
+
+
+def test_every_figure_agrees(lectured) -> None:
+    assert [row for row in lectured.rows if not row.agrees] == []
+    assert lectured.exit_code == 0
+    assert set(lectured.drift["engine"]) == set(ENGINES)
+    assert 0 < lectured.apart < 5e-5
+
+
+@pytest.mark.parametrize("stream", list(STREAMS))
+def test_the_check_has_the_printed_digits(stream: str) -> None:
+    if jax.default_backend() != "cpu":
+        pytest.skip("the digits are those of a CPU")
+    rows = {row.what: row for row in quantecon._check(stream)}
+    assert all(row.agrees for row in rows.values())
+    assert [what for what in PRINTED[stream] if "Example" not in what and not rows[what].same] == []
+
+
+@pytest.mark.parametrize("stream", list(STREAMS))
+def test_example_1_has_the_printed_figures_under_both_streams(stream: str) -> None:
+    rows = quantecon._example_rows(stream, {"triangular-dense": quantecon._first_example(stream, "triangular-dense")})
+    assert [row for row in rows if not row.agrees] == []
+    other = next(name for name in STREAMS if name != stream)
+    twin = quantecon._example_rows(other, {"triangular-dense": quantecon._first_example(stream, "triangular-dense")})
+    assert not all(row.agrees for row in twin)
+
+
+def test_gradients_vanish_with_depth(lectured) -> None:
+    norms = lectured.layers.set_index(["depth", "layer"])["gradient_norm"]
+    assert norms[10, 1] < 1e-6 * norms[10, 10]
+    assert norms[3, 1] > 1e-3 * norms[3, 3]
+
+
+def test_a_wrong_engine_makes_the_lecture_disagree(lectured, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = ENGINES["reverse-scan"]
+
+    def wrong(*arguments):
+        dweights, dbiases = right.gradient(*arguments)
+        return dweights * 1.001, dbiases
+
+    monkeypatch.setitem(ENGINES, "reverse-scan", dataclasses.replace(right, gradient=wrong))
+    rows = quantecon._check("since 0.5")
+    rows += quantecon._example_rows(
+        "since 0.5", {"reverse-scan": quantecon._first_example("since 0.5", "reverse-scan")}
+    )
+    assert {row.what for row in rows if not row.agrees} == {
+        "update by reverse-scan: error / bound",
+        "Example 1 by reverse-scan: distance in units",
+    }
+    assert dataclasses.replace(lectured, rows=tuple(rows)).exit_code == 1
+    assert "DISAGREES in 2" in dataclasses.replace(lectured, rows=tuple(rows)).sentences()[-1]
+    assert dataclasses.replace(lectured, rows=()).exit_code == 1
+
+
+def test_a_figure_that_is_off_in_its_last_digits_is_no_longer_the_same() -> None:
+    assert quantecon._same(("1.0165801",), [np.float32(1.0165801)])
+    assert not quantecon._same(("1.0165801",), [np.float32(1.0165803)])
+
+
+def test_bad_arguments_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match="`stream` must be one of"):
+        lecture(stream="none")
+    with pytest.raises(UsageError, match="`loop_updates` must be a multiple of 200"):
+        lecture(loop_updates=7)
