@@ -10,6 +10,9 @@ from chainback import ENGINES, UsageError, lecture, quantecon
 from chainback.quantecon import PRINTED, STREAMS
 
 
+pytestmark = pytest.mark.xdist_group("the lecture")  # it runs once
+
+
 @pytest.fixture(scope="module")
 def lectured(tmp_path_factory):
     return lecture(output=tmp_path_factory.mktemp("lecture"), loop_updates=200)
