@@ -9,7 +9,6 @@ import pytest
 from chainback import ENGINES, UsageError, lecture, quantecon
 from chainback.quantecon import PRINTED, STREAMS
 
-
 pytestmark = pytest.mark.xdist_group("the lecture")  # it runs once
 
 
