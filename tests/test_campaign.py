@@ -39,6 +39,9 @@ def printed(made: Report) -> str:
     return " ".join(console.export_text().split())
 
 
+pytestmark = pytest.mark.xdist_group("campaign")  # its fixtures are made once
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")

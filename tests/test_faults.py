@@ -10,6 +10,8 @@ from chainback import ENGINES, faults
 from chainback.faults import FAULTS, Fault, audit, detection_limits, visible_biases
 from chainback.report import read_csv
 
+pytestmark = pytest.mark.xdist_group("faults")  # its fixtures are made once
+
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):

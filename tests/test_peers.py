@@ -56,6 +56,9 @@ def found(engine, name, cases):
     return sum(bool(tool(engine, case)) and not tool(RIGHT, case) for case in cases)
 
 
+pytestmark = pytest.mark.xdist_group("peers")  # its fixtures are made once
+
+
 @pytest.fixture(scope="module")
 def swept():
     return sweep_limits()

@@ -11,6 +11,9 @@ import pytest
 HERE = Path(__file__).parent
 
 
+pytestmark = pytest.mark.xdist_group("properties")  # its fixtures are made once
+
+
 @pytest.fixture(scope="module")
 def outcome() -> dict[str, bool]:
     """Whether each property passed, with the faults of `planted.py` in place."""

@@ -165,7 +165,13 @@ def execute(text: str, tmp_path: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine",
+    [
+        pytest.param(name, marks=() if name in ("reverse-scan", "triangular-parallel") else pytest.mark.slow)
+        for name in ENGINES
+    ],
+)
 def test_reproducers_compute_what_the_engine_does(engine: str, tmp_path) -> None:
     """Judged against a truth that is moved away, a right engine looks wrong: its script must find it right again."""
     names = tuple(ACTIVATIONS)

@@ -141,6 +141,7 @@ def test_the_gate_and_the_test_pass(project: Project) -> None:
     assert "1 passed" in test.stdout
 
 
+@pytest.mark.slow
 def test_the_gate_and_the_test_see_a_wrong_slope(project: Project) -> None:
     project.write_gradient(" * 1.0001")
     gate = project.run(steps(GATE)[-1])

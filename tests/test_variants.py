@@ -156,6 +156,7 @@ def test_a_wrong_twin_is_rejected_under_them_too() -> None:
     assert "db_1[0]: got" in seen["reasons"][0]
 
 
+@pytest.mark.slow
 def test_a_cpu_multiplies_in_float32_whatever_the_legacy_precision_says() -> None:
     seen = variant(precision="bfloat16")
     assert seen["exit_code"] == 0, seen["reasons"]

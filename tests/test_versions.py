@@ -183,6 +183,7 @@ def command(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(asked, capture_output=True, text=True, timeout=600, check=False)
 
 
+@pytest.mark.slow
 def test_an_upgrade_for_real(tmp_path: Path) -> None:
     """Two environments: an old JAX, a version that there is not; then again, from the cache."""
     asked = ("upgrade", "--from", "0.4.38", "--to", "0.4.38.999", "--to", "0.4.38", "--output", str(tmp_path / "out"))
