@@ -155,6 +155,7 @@ def test_the_gate_and_the_test_see_a_wrong_slope(project: Project) -> None:
     assert "assert <Verdict.REJ" in test.stdout
 
 
+@pytest.mark.slow
 def test_the_upgrade_check_passes(project: Project) -> None:
     done = project.run(steps("an upgrade check in your CI")[-1])
     assert done.returncode == 0, done.stdout + done.stderr
