@@ -73,7 +73,10 @@ def padded_batch(cases) -> Case:
     return Case(chain, np.stack([p.inputs for p in parts]), np.stack([p.targets for p in parts]))
 
 
-@pytest.mark.parametrize("engine", ALL)
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(n, marks=pytest.mark.slow if n.endswith(("unrolled", "dense")) else ()) for n in ALL],
+)
 @settings(max_examples=8)
 @given(case=strategies.cases(max_depth=3, max_width=2))
 def test_jitted_is_unjitted_within_the_bound(engine: str, case) -> None:
