@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import jax.scipy.special
 import numpy as np
 
-from chainback.functions import FUNCTIONS, MOST_POINTS, Function, Model, flushed, points_of, truth_of
+from chainback.curves import MOST_POINTS, flushed, points_of, truth_of
+from chainback.functions import FUNCTIONS, Function, Model
 from chainback.judgement import Verdict
 from chainback.pointwise import Right, judge_points
 from chainback.rounding import FLOAT64, Arithmetic

@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainback.judgement import Verdict
-from chainback.rounding import Arithmetic
+from chainback.rounding import FLOAT32, Arithmetic
 from chainback.tally import Histogram
 
-__all__ = ["CURVE", "INFORMATIVE", "Right", "Swept", "judge_points"]
+__all__ = ["CURVE", "Right", "Swept", "judge_points"]
 
 Array = np.ndarray
-#: A point is judged sharply when its bound is at most this share of its truth.
-INFORMATIVE = 1e-3
 #: Under which a sweep's row has its row of `curves.csv`, to be taken out before it is written.
 CURVE = "curve"
 
@@ -84,7 +82,7 @@ def judge_points(got: Array, rights: Sequence[Right], arithmetic: Arithmetic, kn
         accepted = (error == 0.0) | (error <= bound)
         normal = (np.abs(truth) >= tiny) & np.isfinite(truth)
         in_u = np.where(normal, error / (u * np.abs(truth)), 0.0)
-        informative = bound <= INFORMATIVE * np.abs(truth)
+        informative = bound <= FLOAT32.sharp_bound * np.abs(truth)
     excused = ~accepted & (np.zeros_like(accepted) if known is None else known)
     in_u = np.where(np.isnan(in_u), np.inf, in_u)
     margin = np.where(excused, -1.0, margin)

@@ -1,4 +1,4 @@
-"""The truth of every curve in `chainback.functions`, by mpmath: `python tests/function_truth.py` writes it anew.
+"""The truth of every curve in `chainback.curves`, by mpmath: `python tests/function_truth.py` writes it anew.
 
 Each curve is its value and its partial derivatives in closed form, evaluated with 400 bits at points that are float32
 numbers, and rounded once to float64. At a kink, JAX's documented derivative stands, or the interval in which it must lie.
@@ -19,7 +19,7 @@ import numpy as np
 from mpmath import mp, mpf
 from scipy import special
 
-from chainback.functions import CURVES, Curve, fingerprint, points_of
+from chainback.curves import CURVES, Curve, fingerprint, points_of
 
 BITS = 400
 mp.prec = BITS

@@ -13,8 +13,8 @@ PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
-    *("tally", "actions", "pointwise", "functions", "report", "counts", "comparison", "pictures"),
-    *("charts", "sections", "page", "plan", "supervision"),
+    *("tally", "actions", "pointwise", "curves", "known_faults", "functions", "report", "counts", "comparison"),
+    *("pictures", "charts", "sections", "page", "plan", "supervision"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),

@@ -14,9 +14,11 @@ from mpmath import mp, mpf
 
 from chainback import UsageError, function_sweep, verify
 from chainback.campaign import _Run
+from chainback.curves import CURVES, fingerprint, flushed, points_of, truth_of
 from chainback.function_sweep import Sweep, sweeps
-from chainback.functions import CURVES, FUNCTIONS, Function, Known, Model, fingerprint, flushed, points_of, truth_of
+from chainback.functions import FUNCTIONS, Function, Model
 from chainback.judgement import Verdict
+from chainback.known_faults import Known
 from chainback.report import read_csv
 from chainback.rounding import FLOAT32, FLOAT64
 from chainback.supervision import Step, Watch
