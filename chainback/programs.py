@@ -61,13 +61,13 @@ def activate(which: str | Array, z: Array) -> Array:
 
 
 def unrolled(
-    weights: Float[Array, "depth width width"],
-    biases: Float[Array, "depth width"],
+    weights: Float[Array, "depth width width"] | tuple[Float[Array, "width width"], ...],
+    biases: Float[Array, "depth width"] | tuple[Float[Array, " width"], ...],
     activations: Activations,
     x: Float[Array, " width"],
 ) -> Float[Array, " width"]:
-    """A Python loop over the layers, as in the lecture."""
-    for layer in range(weights.shape[0]):
+    """A Python loop over the layers, as in the lecture; their parameters are stacked, or one array each."""
+    for layer in range(len(weights)):
         x = activate(activations[layer], weights[layer] @ x + biases[layer])
     return x
 

@@ -21,7 +21,7 @@ from chainback import programs
 from chainback.activations import ACTIVATIONS
 from chainback.case import Chain
 from chainback.engines import engine as engine_named
-from chainback.engines.engine import Gradient
+from chainback.engines.engine import Engine, Gradient
 from chainback.errors import EngineError, UsageError
 
 __all__ = ["ORDERS", "Training", "initialise", "predictions", "train"]
@@ -142,37 +142,53 @@ def train(
     reason = method.limit(chain.depth, chain.width, size)
     if reason:
         raise EngineError(f"engine {engine} cannot train with such batches: {reason}")
-    calls = 1 if progress is None else _CALLS
-    share = math.ceil(epochs / calls)
+    if key is None and order != "given":
+        key = random.PRNGKey(1)
+    if order == "fixed":
+        visits = np.asarray(random.permutation(key, len(x)))
+        x, y = x[visits], y[visits]
+    share = math.ceil(epochs / (1 if progress is None else _CALLS))
     room = 1 << (share - 1).bit_length()  # so that runs of nearly the same length share a program
-    program = _program(method.gradient, chain.activations, tuple(ACTIVATIONS), size, order, trace, room)
-    key = random.PRNGKey(1) if key is None else key
-    parameters = jnp.asarray(chain.weights), jnp.asarray(chain.biases)
-    losses, path, updates, alive = [], [[np.asarray(p)[None] for p in parameters]], 0, True
-    every, fixed = math.ceil(len(x) / size), _visits(order, key, len(x))
-    for first in range(0, epochs, share):
-        count = min(share, epochs - first)
-        parameters, alive, done, before, curve, places = program(parameters, x, y, fixed, key, step, first, count)
-        updates += int(done)
-        whole = count if alive else int(done) // every
-        losses += [*([] if first else [[before]]), np.asarray(curve)[:whole]]
-        path.append([np.asarray(p)[:whole] for p in places])
+    program = _program(method, chain.activations, tuple(ACTIVATIONS), size, order == "reshuffled", trace, room)
+    parameters, parts, every = (chain.weights, chain.biases), [], math.ceil(len(x) / size)
+    alive, done = True, 0
+    while alive and done < epochs:
+        count = min(share, epochs - done)
+        passes = count + (done + count == epochs)
+        parameters, alive, seen, *kept = program(parameters, x, y, key, step, done, count, passes, every)
+        seen = int(seen)
+        parts.append([np.asarray(part)[:seen] for part in kept])
+        done += count if alive else seen - 1
         if progress is not None:
-            progress(first + whole, epochs, f"training by {engine}")
-        if not alive:
-            break
+            progress(done, epochs, f"training by {engine}")
+    updates = done * every
+    if not alive:
+        parameters, more = _to_the_last_finite(
+            lambda number: program(parameters, x, y, key, step, done, 1, 1, number), parameters, every
+        )
+        updates += more
+    losses, *path = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Training(
         chain=Chain(parameters[0], parameters[1], chain.activations),
-        losses=np.concatenate(losses),
-        path=_joined(path, chain.activations) if trace else None,
+        losses=losses,
+        path=Chain(path[0], path[1], chain.activations) if trace else None,
         engine=engine,
         updates=updates,
         stopped="" if alive else _stopped(engine, updates + 1, every, epochs, step),
     )
 
 
-def _joined(path: list[list[np.ndarray]], names: tuple[str, ...]) -> Chain:
-    return Chain(np.concatenate([part[0] for part in path]), np.concatenate([part[1] for part in path]), names)
+def _to_the_last_finite(run: Callable[[int], Any], parameters: Parameters, every: int) -> tuple[Parameters, int]:
+    """Return what the longest finite part of an epoch comes to, and of how many updates it is; the whole is not finite.
+
+    Where a parameter is not finite it stays so, whatever is subtracted from it: halving finds where that began.
+    """
+    low, high = 0, every
+    while high - low > 1:
+        middle = (low + high) // 2
+        reached, alive, *_ = run(middle)
+        low, high, parameters = (middle, high, reached) if alive else (low, middle, parameters)
+    return parameters, low
 
 
 def _stopped(engine: str, update: int, every: int, epochs: int, step: float) -> str:
@@ -223,73 +239,98 @@ def _predict(weights: Array, biases: Array, codes: Array, inputs: Array) -> Arra
 
 @functools.cache
 def _program(
-    gradient: Gradient, names: tuple[str, ...], known: tuple[str, ...], size: int, order: str, trace: bool, room: int
+    method: Engine, names: tuple[str, ...], known: tuple[str, ...], size: int, again: bool, trace: bool, room: int
 ) -> Any:
-    """Return the jitted run of up to `room` epochs; `known` keys the cache, since registering an activation adds a code."""
-    mean = _mean_gradient(gradient, names, size)
-    answer = programs.unrolled if len(names) <= _QUICKLY_UNROLLED else programs.scanned
+    """Return the jitted run of up to `room` epochs; `known` keys the cache, since registering an activation adds a code.
+
+    It takes the parameters; the points and their targets, in the order of their visits (`again`: to be shuffled anew in
+    each epoch); the key, the step; how many epochs were done before, how many are to be done now, in how many passes, and
+    of how many updates. A pass takes the loss of the parameters that it finds while it makes an epoch of new ones, which
+    costs nothing beside the updates, each of which waits for the one before; one pass too many takes the last loss.
+
+    It returns the parameters after the last finite epoch, whether that was the last of all, the number of passes, and for
+    each of them the loss, and the parameters, where they are traced.
+    """
+    look = _look(method.gradient, names, size)
 
     def run(
-        start: Parameters, x: Array, y: Array, visits: Array, key: Array, step: Array, first: Array, count: Array
+        start: Parameters,
+        x: Array,
+        y: Array,
+        key: Array,
+        step: Array,
+        first: Array,
+        count: Array,
+        passes: Array,
+        every: Array,
     ) -> Any:
-        fixed = _batches(visits, size)
+        step = jnp.asarray(step, start[0].dtype)
 
-        def update(carry: Any, visited: tuple[Array, Array]) -> tuple[Any, None]:
-            parameters, alive, done = carry
-            moved = jax.tree_util.tree_map(
-                lambda p, g: p - jnp.asarray(step, p.dtype) * g, parameters, mean(parameters, x, y, *visited)
-            )
-            alive &= jnp.isfinite(moved[0]).all() & jnp.isfinite(moved[1]).all()
-            kept = jax.tree_util.tree_map(lambda new, old: jnp.where(alive, new, old), moved, parameters)
-            return (kept, alive, done + alive), None
+        def epoch(place: Array, before: Parameters) -> tuple[Parameters, Array]:
+            order = random.permutation(random.fold_in(key, first + place), len(x)) if again else None
+            points = (x, y) if order is None else (x[order], y[order])
 
-        def loss(parameters: Parameters) -> Array:
-            predicted = jax.vmap(lambda point: answer(*parameters, names, point))(x)
-            return jnp.square(predicted - y).sum(axis=1).mean()
+            def update(i: Array, carry: tuple[Parameters, Array]) -> tuple[Parameters, Array]:
+                parameters, loss = carry
+                gradients, squares = look(parameters, before, points, i)
+                moved = jax.tree_util.tree_map(lambda p, g: p - step * g, parameters, gradients)
+                return moved, loss + squares
 
-        def epoch(state: Any) -> Any:
-            place, carry, curve, path = state
-            again = order == "reshuffled"
-            visits = _batches(_visits(order, random.fold_in(key, first + place), len(x)), size) if again else fixed
-            carry, _ = lax.scan(update, carry, visits)
-            curve = curve.at[place].set(loss(carry[0]))
-            path = tuple(kept.at[place].set(p) for kept, p in zip(path, carry[0], strict=True)) if trace else path
-            return place + 1, carry, curve, path
+            return lax.fori_loop(0, every, update, (before, jnp.zeros((), start[0].dtype)))
 
-        curve = jnp.zeros(room, start[0].dtype)
-        path = tuple(jnp.zeros((room if trace else 0, *p.shape), p.dtype) for p in start)
-        state = (0, (start, True, 0), curve, path)
-        _, (parameters, alive, done), curve, path = lax.while_loop(lambda s: (s[0] < count) & s[1][1], epoch, state)
-        return parameters, alive, done, loss(start), curve, path
+        def body(state: Any) -> Any:
+            place, _, before, curve, path = state
+            after, loss = epoch(place, before)
+            curve = curve.at[place].set(loss / len(x))
+            if trace:
+                path = tuple(kept.at[place].set(_stacked(p)) for kept, p in zip(path, before, strict=True))
+            return place + 1, before, after, curve, path
+
+        parameters = tuple(tuple(part) for part in start) if method.layered else start
+        curve = jnp.zeros(room + 1, start[0].dtype)
+        path = tuple(jnp.zeros((room + 1 if trace else 0, *p.shape), p.dtype) for p in start)
+        place, before, after, curve, path = lax.while_loop(
+            lambda state: (state[0] < passes) & _finite(state[2]), body, (0, parameters, parameters, curve, path)
+        )
+        finite = _finite(after)
+        whole = finite & (place <= count)  # else the last pass was one too many, or led to no numbers
+        parameters = tuple(jnp.where(whole, _stacked(p), _stacked(q)) for p, q in zip(after, before, strict=True))
+        return parameters, finite | (place > count), place, curve, *path
 
     return jax.jit(run)
 
 
-def _visits(order: str, key: Array, points: int) -> Array:
-    return jnp.arange(points) if order == "given" else random.permutation(key, points)
+def _stacked(layers: Any) -> Array:
+    return jnp.stack(layers) if isinstance(layers, tuple) else layers
 
 
-def _batches(visits: Array, size: int) -> tuple[Array, Array]:
-    """Cut an order into batches: the places, and which of them count, since the last batch may be filled up."""
-    missing = -len(visits) % size
-    counts = jnp.concatenate([jnp.ones(len(visits), bool), jnp.zeros(missing, bool)])
-    return jnp.concatenate([visits, visits[:missing]]).reshape(-1, size), counts.reshape(-1, size)
+def _finite(parameters: Any) -> Array:
+    return jnp.stack([jnp.isfinite(part).all() for part in jax.tree_util.tree_leaves(parameters)]).all()
 
 
-def _mean_gradient(gradient: Gradient, names: tuple[str, ...], size: int) -> Callable[..., Parameters]:
-    """Return the mean gradient over the points of a batch that count."""
+def _look(gradient: Gradient, names: tuple[str, ...], size: int) -> Callable[..., tuple[Parameters, Array]]:
+    """Return what takes the i-th batch of the points: the mean gradient of one chain, the summed squares of another.
 
-    def one(parameters: Parameters, x: Array, y: Array, places: Array, counts: Array) -> Parameters:
-        return gradient(*parameters, names, x[places[0]], y[places[0]])
+    The last batch may be smaller than the others: it is filled up by points that then do not count.
+    """
+    answer = programs.unrolled if len(names) <= _QUICKLY_UNROLLED else programs.scanned
 
-    def many(parameters: Parameters, x: Array, y: Array, places: Array, counts: Array) -> Parameters:
-        each = jax.vmap(gradient, in_axes=(None, None, None, 0, 0))
-        found = each(*parameters, programs.codes(names), x[places], y[places])
+    def squares(parameters: Parameters, x: Array, y: Array) -> Array:
+        return jnp.square(answer(*parameters, names, x) - y).sum()
 
-        def mean(part: Array) -> Array:
-            counted = counts.reshape(-1, *(1,) * (part.ndim - 1))
-            return jnp.where(counted, part, 0).sum(axis=0) / counts.sum()
+    def one(parameters: Parameters, other: Parameters, points: tuple[Array, Array], i: Array) -> tuple[Any, Array]:
+        x, y = (part[i] for part in points)
+        return gradient(*parameters, names, x, y), squares(other, x, y)
 
-        return mean(found[0]), mean(found[1])
+    def many(parameters: Parameters, other: Parameters, points: tuple[Array, Array], i: Array) -> tuple[Any, Array]:
+        places = i * size + jnp.arange(size)
+        counts = places < len(points[0])
+        x, y = (part[jnp.where(counts, places, 0)] for part in points)
+        gradients, missed = jax.vmap(lambda x, y: (gradient(*parameters, names, x, y), squares(other, x, y)))(x, y)
+
+        def total(part: Array) -> Array:
+            return jnp.where(counts.reshape(-1, *(1,) * (part.ndim - 1)), part, 0).sum(axis=0)
+
+        return jax.tree_util.tree_map(lambda part: total(part) / counts.sum(), gradients), total(missed)
 
     return one if size == 1 else many

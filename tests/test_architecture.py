@@ -20,7 +20,8 @@ FLOORS = (
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "campaign"),
     *("explanation", "scripts", "reproduction", "faults"),
-    *("peers", "training", "quantecon"),
+    *("peers", "training", "quantecon.figures", "quantecon.problems", "quantecon.check", "quantecon.timing"),
+    *("quantecon.examples", "quantecon.depth", "quantecon"),
 )
 #: Above everything; they reach the rest through the package's lazy names.
 ROOF = ("__init__", "cli", "__main__")

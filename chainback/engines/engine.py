@@ -70,12 +70,15 @@ class Engine:
         gradient: The same for one case, as a pure JAX function; activations are names or codes.
         limit: (depth, width, batch) to the reason for which the engine cannot take such a batch, or "".
         steps: The same as `gradient`, returning also the `ExtendedJacobian` that was solved; None if no system is visible.
+        layered: Whether `gradient` also takes weights and biases as tuples of one array a layer, returns its gradients
+            so, and is quicker that way.
     """
 
     name: str
     gradient: Gradient
     limit: Limit = anything_goes
     steps: Callable[..., Any] | None = None
+    layered: bool = False
 
     def __call__(
         self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array

@@ -23,7 +23,7 @@ def _reverse(program: Program) -> Gradient:
 
 
 REVERSE = (
-    Engine("reverse-unrolled", _reverse(unrolled), few_layers),
+    Engine("reverse-unrolled", _reverse(unrolled), few_layers, layered=True),
     Engine("reverse-scan", _reverse(scanned)),
     Engine("reverse-remat", _reverse(rematerialised)),
 )
