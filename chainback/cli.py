@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -123,8 +124,22 @@ def cli() -> None:
     """
 
 
+class _Seconds(click.ParamType):
+    """A time, as 90s, 30m, 8h or 2d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip())
+        if found is None or float(found[1]) == 0:
+            self.fail(f"{value!r} is no time: write it as 90s, 30m, 8h or 2d", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
 @cli.command()
-@click.option("--cases", type=_Whole(), default=20_000, show_default=True, help="Chains in all; 1e6 is understood.")
+@click.option("--cases", type=_Whole(), help="Chains in all; 1e6 is understood.  [default: 20000; with --for no limit]")
+@click.option("--for", "duration", type=_Seconds(), help="Begin no further batch after that time: 90s, 30m, 8h, 2d.")
+@click.option("--resume", is_flag=True, help="Go on with the unfinished run in the output folder.")
 @click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
 @click.option(
     "--depths",
@@ -160,7 +175,7 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 @_OPEN
 def verify(
-    cases: int,
+    cases: int | None,
     seed: int,
     depths: tuple[int, ...] | None,
     widths: tuple[int, ...] | None,
@@ -178,6 +193,8 @@ def verify(
     functions: bool,
     quiet: bool,
     show: bool,
+    duration: float | None,
+    resume: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
@@ -188,6 +205,8 @@ def verify(
             engines=_engines(engines, own),
             ensembles=ensembles,
             cases=cases,
+            duration=duration,
+            resume=resume,
             seed=seed,
             depths=depths,
             widths=widths,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped
@@ -19,7 +19,20 @@ from chainback.case import Case, Chain
 from chainback.errors import sentence
 from chainback.rounding import FLOAT32, Arithmetic
 
-__all__ = ["Component", "Judgement", "Steps", "Verdict", "component_at", "exit_code", "judge", "judge_steps", "overall"]
+__all__ = [
+    "Answer",
+    "Component",
+    "Judgement",
+    "Steps",
+    "Verdict",
+    "component_at",
+    "exit_code",
+    "judge",
+    "judge_answer",
+    "judge_steps",
+    "overall",
+    "read_answer",
+]
 
 Array = np.ndarray
 
@@ -81,6 +94,23 @@ class Component:
 
     def __str__(self) -> str:
         return f"{self.name}: got {self.got:.9g}, expected {self.expected:.9g} ± {self.bound:.2g}"
+
+
+class Answer(NamedTuple):
+    """An engine's answer, as it was read.
+
+    Attributes:
+        components: In the component order of `Envelope`; None if it is no answer.
+        malformed: Why not: a wrong shape, a wrong dtype, nothing.
+    """
+
+    components: Shaped[Array, "batch components"] | None
+    malformed: str = ""
+
+    def same_bits(self, other: Answer) -> bool:
+        """Whether both are answers, and the same bit for bit."""
+        mine, others = self.components, other.components
+        return mine is not None and others is not None and mine.tobytes() == others.tobytes()
 
 
 @dataclass(frozen=True)
@@ -223,12 +253,15 @@ def judge(
         UsageError: The case itself cannot be used.
     """
     batch = case.as_batch()
-    bounds = envelope(batch, arithmetic) if within is None else within
-    answer, malformed = _read_answer(case, gradients)
-    if answer is None:
+    return judge_answer(envelope(batch, arithmetic) if within is None else within, read_answer(case, gradients))
+
+
+def judge_answer(within: Envelope, answer: Answer) -> Judgement:
+    """Judge an answer that was read already: see `judge`."""
+    if answer.components is None:
         nothing = np.empty((0, 0))
-        return Judgement(bounds, malformed, nothing.astype(np.float32), nothing, nothing.astype(bool))
-    return _within(bounds, answer)
+        return Judgement(within, answer.malformed, nothing.astype(np.float32), nothing, nothing.astype(bool))
+    return _within(within, answer.components)
 
 
 def _within(bounds: Envelope, answer: Array) -> Judgement:
@@ -238,15 +271,21 @@ def _within(bounds: Envelope, answer: Array) -> Judgement:
         return Judgement(bounds, "", answer, deviation, np.abs(deviation) <= bounds.bound)
 
 
-def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch components"] | None, str]:
-    """Return the answer as rows of components, or None and what is wrong with it."""
+def read_answer(case: Case, gradients: Any) -> Answer:
+    """Read what an engine answered on a case, or batch of cases: this is where an answer is fetched from its device.
+
+    Args:
+        case: What was asked.
+        gradients: As for `judge`; whatever its arrays raise makes the answer malformed.
+    """
     if gradients is None:
-        return None, "it returned nothing, expected (dweights, dbiases)"
+        return Answer(None, "it returned nothing, expected (dweights, dbiases)")
     if isinstance(gradients, Chain):
         gradients = (gradients.weights, gradients.biases)
     if not isinstance(gradients, tuple | list) or len(gradients) != 2:
         length = f" of length {len(gradients)}" if isinstance(gradients, tuple | list) else ""
-        return None, f"it returned a {type(gradients).__name__}{length}, expected the pair (dweights, dbiases)"
+        found = f"a {type(gradients).__name__}{length}"
+        return Answer(None, f"it returned {found}, expected the pair (dweights, dbiases)")
     parts = []
     for name, value, asked in zip(
         ("dweights", "dbiases"), gradients, (case.chain.weights, case.chain.biases), strict=True
@@ -256,10 +295,10 @@ def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch compo
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever an engine's own array type may raise
-            return None, f"its {name} cannot be read as an array ({sentence(error)})"
+            return Answer(None, f"its {name} cannot be read as an array ({sentence(error)})")
         if array.dtype != asked.dtype:
-            return None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}"
+            return Answer(None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}")
         if array.shape != tuple(asked.shape):
-            return None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}"
+            return Answer(None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}")
         parts.append(array if case.chain.is_batch else array[None])
-    return components_of(*parts), ""
+    return Answer(components_of(*parts))

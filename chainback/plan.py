@@ -7,15 +7,17 @@ by exact identity layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from chainback.ensembles import Ensemble
 from chainback.errors import UsageError
 
-__all__ = ["MOST_LAYERS_ONE_BY_ONE", "Batch", "plan", "sample_shape"]
+__all__ = ["MOST_LAYERS_ONE_BY_ONE", "Batch", "Plan", "plan", "sample_shape"]
 
 _NARROW = ((3, 4, 5), (7, 8, 9), (15, 16, 17, 31, 32, 33))
 #: A run of so many cases affords more shapes.
@@ -36,8 +38,7 @@ _MOST_DEPTHS = 8
 MOST_LAYERS_ONE_BY_ONE = 64
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One batch of a run.
 
     Attributes:
@@ -64,6 +65,30 @@ class _Shape:
     share: float
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The batches of a run, families and shapes interleaved so that an interrupted run has seen all of them.
+
+    They are made as they are asked for: a run of 10⁹ cases has a million of them.
+
+    Attributes:
+        parts: For each family and shape its first batch, with the number of cases in all of them as `judged`.
+    """
+
+    parts: tuple[Batch, ...]
+
+    def __len__(self) -> int:
+        return sum(-(-part.judged // part.rows) for part in self.parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number in itertools.count():
+            left = [part for part in self.parts if number * part.rows < part.judged]
+            if not left:
+                return
+            for part in left:
+                yield part._replace(number=number, judged=min(part.rows, part.judged - number * part.rows))
+
+
 def plan(
     ensembles: Sequence[Ensemble],
     *,
@@ -71,8 +96,8 @@ def plan(
     seed: int,
     depths: Sequence[int] | None = None,
     widths: Sequence[int] | None = None,
-) -> list[Batch]:
-    """Return the batches of a run, families and shapes interleaved so that an interrupted run has seen all of them.
+) -> Plan:
+    """Return the batches of a run.
 
     Args:
         ensembles: The families.
@@ -97,18 +122,13 @@ def plan(
     parts = [(family, shape) for family, shapes in families for shape in shapes]
     counts = _apportion(cases, [shape.share for _, shape in parts])
     rows = _batch_sizes(parts, counts, seed)
-    queues = []
-    for (family, shape), count in zip(parts, counts, strict=True):
-        size = rows[shape.depth, shape.width]
-        starts = range(0, count, size)
-        queues.append(
-            [
-                Batch(family.name, shape.depth, shape.width, number, size, min(size, count - start))
-                for number, start in enumerate(starts)
-            ]
+    return Plan(
+        tuple(
+            Batch(family.name, shape.depth, shape.width, 0, rows[shape.depth, shape.width], count)
+            for (family, shape), count in zip(parts, counts, strict=True)
+            if count
         )
-    rounds = max(len(queue) for queue in queues)
-    return [queue[r] for r in range(rounds) for queue in queues if r < len(queue)]
+    )
 
 
 def sample_shape(

@@ -342,7 +342,8 @@ class Tally:
         with np.errstate(all="ignore"):
             signed = deviation * yardstick.per_truth
             self.sharp += int(yardstick.sharp.sum())
-            self.error_squares.add(float(np.vdot(signed, signed)))
+            squares = np.einsum("ij,ij->i", signed, signed)
+            self.error_squares.add(float(squares.sum()))
             for values, mean, square in (
                 (signed, self.mean_error, self.square_error),
                 (deviation * yardstick.per_signed_bound, self.mean_margin, self.square_margin),
