@@ -43,17 +43,19 @@ from agreement import (
 import chainback
 from chainback import Case, Chain, UsageError, draw
 from chainback.activations import ACTIVATIONS, Activation
+from chainback.ensembles import draw_unpadded
 from chainback.rounding import ARITHMETICS, FLOAT32, Arithmetic
 
 f32: Any = np.float32
 PACKAGE = Path(chainback.__file__).parent
-MODULES = ("oracle", "bounds", "judgement")
+MODULES = ("oracle", "spread", "bounds", "judgement")
 
 
 class Fresh(NamedTuple):
-    """The three modules, loaded anew; one of them may be a mutant."""
+    """The modules, loaded anew; one of them may be a mutant."""
 
     oracle: Any
+    spread: Any
     bounds: Any
     judgement: Any
 
@@ -63,7 +65,7 @@ Check = Callable[[Fresh], None]
 
 @contextmanager
 def loaded(codes: dict[str, Any]) -> Iterator[Fresh]:
-    """Load the three modules from their codes beside the installed ones, each importing the others of its own generation."""
+    """Load the modules from their codes beside the installed ones, each importing the others of its own generation."""
     names = [f"chainback.{name}" for name in MODULES]
     kept = {name: sys.modules.get(name) for name in names}, {name: vars(chainback).get(name) for name in MODULES}
     fresh = []
@@ -163,6 +165,22 @@ def edges() -> list[Case]:
     return [*cases, wide_argument(steps=25)]
 
 
+def deep() -> list[Case]:
+    """Chains that are deep and few, which have ways of their own: one, two, of width 2; and one that Newton gives up."""
+    return [
+        draw_unpadded(name, seed=seed, depth=depth, width=width, rows=rows)[0]
+        for name, seed, depth, width, rows in (
+            ("mixed", 3, 70, 1, 1),
+            ("alive", 1, 130, 1, 2),
+            ("wide", 1, 130, 2, 1),
+            ("tiny", 2, 70, 1, 1),
+            ("kinks", 2, 70, 1, 1),
+            ("saturated", 3, 90, 1, 1),
+            ("huge", 3, 70, 1, 1),
+        )
+    ]
+
+
 def asked() -> Iterator[tuple[Case, Arithmetic, System]]:
     """All cases, each with a system beside it."""
     short = list(ARITHMETICS.values())[1:]
@@ -173,6 +191,8 @@ def asked() -> Iterator[tuple[Case, Arithmetic, System]]:
             yield case, short[count % 2], system
     for case in edges():
         yield case, FLOAT32, true_system(case)
+    for case in deep():
+        yield case, FLOAT32, rough_system(case, seed=1)
     η = FLOAT32.smallest_normal
     for values in ((η, -η, η / 2, 1.0, 0.0), (1e15, -1e12, 1e-15, 2.0**-140, 5.0), (1e35, 1e30, -1e20, 1e-30)):
         for width in (1, 2, 3):
@@ -199,6 +219,31 @@ def assert_numbers(fresh: Fresh) -> None:
         solved = bounds.substitution(question.case, *question.system, question.arithmetic)
         for row, expected in enumerate(question.substitutions):
             assert_inside(solved, row, expected)
+
+
+def assert_deep(fresh: Fresh) -> None:
+    """Deep chains are solved at once, block by block, unless Newton gives up; what is deep is no matter of taste."""
+    for layers, numbers, expected in (
+        (64, 1, True),
+        (63, 1, False),
+        (128, 2, True),
+        (127, 2, False),
+        (9999, 200, False),
+    ):
+        assert fresh.oracle.is_deep(np.zeros((layers, 1, numbers))) is expected
+        assert fresh.oracle.is_deep(np.zeros((layers, numbers, 1))) is expected
+    chains = [question for question in questions() if question.case.chain.depth >= 64]
+    recursion, ran = fresh.spread._Recursion, []
+    run = recursion.run
+    for block in (fresh.spread._BLOCK, 32):  # the last block is short
+        with (
+            patch.object(fresh.spread, "_BLOCK", block),
+            patch.object(recursion, "run", lambda self, block: ran.append(self.names) or run(self, block)),
+        ):
+            for question in chains:
+                inside = fresh.bounds.envelope(question.case, question.arithmetic)
+                assert_gradients(inside, fresh.bounds.linearisation(inside), question.gradients)
+    assert set(ran) == {question.case.chain.activations for question in chains[-2:]}
 
 
 def assert_records(fresh: Fresh) -> None:
@@ -459,7 +504,16 @@ def assert_steps_under(fresh: Fresh, case: Case, how: Arithmetic) -> None:
 
 
 #: What a mutant must not survive.
-CHECKS = (assert_numbers, assert_records, assert_frozen, assert_steps, assert_worst, assert_answers, assert_verdicts)
+CHECKS = (
+    assert_numbers,
+    assert_deep,
+    assert_records,
+    assert_frozen,
+    assert_steps,
+    assert_worst,
+    assert_answers,
+    assert_verdicts,
+)
 #: Nothing in the battery takes a hundredth of this.
 PATIENCE = 20.0
 

@@ -12,7 +12,18 @@ import chainback
 PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
-    *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
+    *(
+        "errors",
+        "environment",
+        "rounding",
+        "activations",
+        "case",
+        "ensembles",
+        "oracle",
+        "spread",
+        "bounds",
+        "judgement",
+    ),
     *("tally", "actions", "pointwise", "curves", "known_faults", "functions", "report", "counts", "comparison"),
     *("pictures", "charts", "sections", "page", "plan", "supervision"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
