@@ -1,25 +1,25 @@
 """The truth: states, slopes, adjoints and gradients in float64, by explicit loops and closed forms.
 
 NumPy and LAPACK only, and nothing of the engines. Arrays here have the batch as their *last* axis, where NumPy runs
-contiguously. A loop over the layers takes NumPy about 1 µs an operation, however small the batch: where a chain is deep and
-alone its states are found on plain floats, to the same bits, and its triangular systems are solved by LAPACK.
+contiguously. Float64 carries 29 bits more than the arithmetic under test through the same condition numbers, so that the
+truth's own error is about 2⁻²⁹ of each bound.
 
-Float64 carries 29 bits more than the arithmetic under test through the same condition numbers, so that the truth's own
-error is about 2⁻²⁹ of each bound.
+A loop over the layers takes NumPy about 1 µs an operation, however small the batch. So where a chain is deep and alone,
+linear recursions are solved by LAPACK, and others for a block of layers at once by Newton's method, whose every step is
+forward substitution on the block's own (I − L). What comes out satisfies the recursion in every layer to 2⁻⁵⁰, which is
+seen by one more look at all layers; else the loop runs after all. That takes 0.3 µs a layer, in 3 or 4 steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 from scipy.linalg import get_lapack_funcs
 
-from chainback.activations import Activation, activation
+from chainback.activations import activation
 from chainback.case import Case, Chain
 
 __all__ = [
@@ -27,9 +27,11 @@ __all__ = [
     "adjoints_of",
     "back_substitute",
     "batch_last",
-    "forward_substitute",
+    "blocks",
+    "is_deep",
     "layers_by_activation",
     "matvec",
+    "newton",
     "solve",
     "true_gradient",
 ]
@@ -38,6 +40,11 @@ Array = np.ndarray
 (_tbtrs,) = get_lapack_funcs(("tbtrs",), dtype=np.float64)
 #: A chain is deep where it has at least so many layers for each number in one of them.
 _LAYERS_FOR_ONE = 64
+#: So many layers at once stay within a processor's cache, and are nearly linear.
+_BLOCK = 32768
+#: Newton's steps in which a block must be solved, and how well.
+_STEPS = 12
+_SETTLED = 2.0**-50
 
 
 @dataclass(frozen=True)
@@ -77,23 +84,11 @@ def matvec(matrix: Array, vector: Array) -> Array:
     return np.einsum("...ijb,...jb->...ib", matrix, vector)
 
 
-def _by_layer(array: Array) -> list[Any]:
-    """Return the layers of an array (depth, …, batch): views, or plain floats where a layer is one number."""
-    return array.ravel().tolist() if array[:1].size == 1 else list(array)
-
-
-def _affine(vector: Any) -> Callable[[Any, Any, Any], Any]:
-    """Return (matrix, vector, added) to matrix @ vector + added, for arrays or for plain floats."""
-    return (lambda w, x, b: w * x + b) if isinstance(vector, float) else (lambda w, x, b: matvec(w, x) + b)
-
-
-@lru_cache(maxsize=4)
 def layers_by_activation(names: tuple[str, ...]) -> dict[str, Array]:
     """Return the layers of each activation, so that a function runs once for all of its layers."""
-    groups: dict[str, list[int]] = {}
-    for layer, name in enumerate(names):
-        groups.setdefault(name, []).append(layer)
-    return {name: np.array(layers) for name, layers in groups.items()}
+    kinds = {name: kind for kind, name in enumerate(dict.fromkeys(names))}
+    kind_of = np.array([kinds[name] for name in names])
+    return {name: np.flatnonzero(kind_of == kind) for name, kind in kinds.items()}
 
 
 def batch_last(array: Array) -> Array:
@@ -117,17 +112,17 @@ def solve(case: Case) -> Truth:
     case = case.as_batch()
     weights, biases = batch_last(case.chain.weights), batch_last(case.chain.biases)
     targets = batch_last(case.targets)
-    functions = [activation(name) for name in case.chain.activations]
-    arguments, states = [], _by_layer(batch_last(case.inputs)[None])
-    affine = _affine(*states)
+    names = case.chain.activations
+    arguments, states = np.empty_like(biases), np.zeros((len(biases) + 1, *biases.shape[1:]))
+    states[0] = batch_last(case.inputs)
 
     with np.errstate(all="ignore"):
-        for W, b, function in zip(_by_layer(weights), _by_layer(biases), functions, strict=True):
-            arguments.append(affine(W, states[-1], b))
-            states.append(_value(function, arguments[-1]))
-        arguments, states = np.array(arguments).reshape(biases.shape), np.array(states).reshape(-1, *biases.shape[1:])
+        recursion = _States(names, weights, biases, arguments, states)
+        for block in blocks(len(biases)):
+            if not (is_deep(biases) and recursion.solve(block)):
+                recursion.run(block)
         slopes = np.empty_like(biases)
-        for name, layers in layers_by_activation(case.chain.activations).items():
+        for name, layers in layers_by_activation(names).items():
             slopes[layers] = activation(name).slope(arguments[layers])
 
         residual = states[-1] - targets
@@ -135,9 +130,67 @@ def solve(case: Case) -> Truth:
         return Truth(weights, biases, states, arguments, slopes, residual, adjoints, slopes * adjoints)
 
 
-def _value(function: Activation, z: Any) -> Any:
-    """Return h(z); an activation takes arrays."""
-    return function.value(np.array([z])).item() if isinstance(z, float) else function.value(z)
+@dataclass
+class _States:
+    """x_i = h_i(W_i x_{i−1} + b_i); arguments and states are filled in as it runs."""
+
+    names: tuple[str, ...]
+    weights: Array
+    biases: Array
+    arguments: Array
+    states: Array
+
+    def run(self, block: slice) -> None:
+        """Run a block of layers, one after the other."""
+        for i in range(block.start, block.stop):
+            np.add(matvec(self.weights[i], self.states[i]), self.biases[i], out=self.arguments[i])
+            self.states[i + 1] = activation(self.names[i]).value(self.arguments[i])
+
+    def solve(self, block: slice) -> bool:
+        """Solve a block of layers at once, and say whether that succeeded.
+
+        Where a slope jumps, an argument must be what the loop makes of it, to the bit: such a block is left to it.
+        """
+        groups = {activation(name): layers for name, layers in layers_by_activation(self.names[block]).items()}
+        weights, biases, z = self.weights[block], self.biases[block], self.arguments[block]
+        before, behind = self.states[:-1][block], self.states[1:][block]
+        found, slopes = np.empty_like(behind), np.empty_like(behind)
+
+        def step() -> tuple[Array, Array]:
+            np.add(matvec(weights, before), biases, out=z)
+            for model, layers in groups.items():
+                found[layers], slopes[layers] = model.value(z[layers]), model.slope(z[layers])
+            return found, np.abs(found) + matvec(np.abs(weights), np.abs(before)) + np.abs(biases)
+
+        return not any(model.kinks for model in groups) and newton(behind, step, lambda: slopes[:, :, None] * weights)
+
+
+def blocks(depth: int) -> list[slice]:
+    """Return the layers of a chain, block by block."""
+    return [slice(first, min(first + _BLOCK, depth)) for first in range(0, depth, _BLOCK)]
+
+
+def newton(
+    behind: Float64[Array, "depth width batch"],
+    step: Callable[[], tuple[Array, Array]],
+    couplings: Callable[[], Float64[Array, "depth width width batch"]],
+) -> bool:
+    """Solve a recursion x_i = F_i(x_{i−1}) for all layers at once, and say whether that succeeded.
+
+    Args:
+        behind: x_1 … x_N, to be improved in place, from 0 on.
+        step: Returns F_i of what stands before each layer, and the size of the terms that it is made of.
+        couplings: Returns F' there, about.
+    """
+    for _ in range(_STEPS):
+        found, size = step()
+        missing = found - behind
+        if (np.abs(missing) <= _SETTLED * size).all():
+            return True
+        if not np.isfinite(missing).all():
+            break
+        behind += forward_substitute(couplings()[1:], missing)
+    return False
 
 
 def forward_substitute(

@@ -235,9 +235,9 @@ def assert_deep(fresh: Fresh) -> None:
     chains = [question for question in questions() if question.case.chain.depth >= 64]
     recursion, ran = fresh.spread._Recursion, []
     run = recursion.run
-    for block in (fresh.spread._BLOCK, 32):  # the last block is short
+    for block in (fresh.oracle._BLOCK, 32):  # the last block is short
         with (
-            patch.object(fresh.spread, "_BLOCK", block),
+            patch.object(fresh.oracle, "_BLOCK", block),
             patch.object(recursion, "run", lambda self, block: ran.append(self.names) or run(self, block)),
         ):
             for question in chains:
