@@ -23,7 +23,7 @@ from chainback.counts import Counts, Resumed, part_of, resumed
 from chainback.device import arithmetic_of, device_of, matmul_setting
 from chainback.engines import Engine
 from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble, rebuild
-from chainback.environment import environment
+from chainback.environment import compiled_before, environment
 from chainback.errors import UsageError
 from chainback.function_sweep import sweeps
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, Plan, plan, sample_shape
@@ -232,7 +232,8 @@ def _campaign(
 
     def report(stopped: str) -> Report:
         elapsed = before.elapsed_s + time.perf_counter() - start
-        so_far = {"complete": not stopped, "elapsed_s": round(elapsed, 3)} | ({"stopped": stopped} if stopped else {})
+        so_far = {"complete": not stopped, "elapsed_s": round(elapsed, 3), "compilation": compiled_before()}
+        so_far |= {"stopped": stopped} if stopped else {}
         return run.counts.report(facts | so_far, at=(run.done, run.tasks_done))
 
     watch.report = partial(report, "still running")

@@ -293,7 +293,9 @@ class Run:
     def tally(self, engine: str, execution: str, batch: Batch) -> Tally:
         """Return the count of a row, begun if need be."""
         key = RowKey(engine, execution, batch.ensemble, batch.depth, batch.width)
-        return self.counts.tallies.setdefault(key, Tally(key))
+        if key not in self.counts.tallies:
+            self.counts.tallies[key] = Tally(key)
+        return self.counts.tallies[key]
 
     def note(self, place: int, rejection: Rejection | None) -> None:
         """Keep a rejection, with its place in the run."""

@@ -18,7 +18,7 @@ FLOORS = (
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
-    *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "campaign"),
+    *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "runner", "campaign"),
     *("explanation", "scripts", "reproduction", "faults"),
     *("peers", "training", "quantecon"),
 )
