@@ -1,16 +1,27 @@
-"""What a comparison says, in sections."""
+"""What changed, in sections: from one report to another, and over a history."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import pandas as pd
 
 from chainback.comparison import Comparison
 from chainback.judgement import Verdict
 from chainback.report import number, records
 from chainback.sections import MOST, Section, Table, embedded, said
 
-__all__ = ["comparison_sections", "moved"]
+__all__ = ["comparison_sections", "history_sections", "moved"]
+
+#: (title, lead, column of `engines.csv`, axis) of what is drawn by version.
+_BY_VERSION = (
+    ("Errors", "The root mean square error in u: the median over ensembles and shapes.", "error_u_rms", "error, u"),
+    ("Speed", "Nanoseconds a layer and case, batched.", "run_ns_per_layer", "ns"),
+)
+_BITS = "The distinct results of each engine, in the order of their appearance, each of a colour; ✕ is rejected."
 
 
 def comparison_sections(comparison: Comparison, charts: Any) -> list[Section]:
@@ -100,7 +111,8 @@ _LEADS = {
 def _old_against_new(comparison: Comparison, charts: Any, figure_of: str) -> Section | None:
     """Draw each row by its old figure and its new one, and say how many rose and fell."""
     rows, old, new = [], f"{figure_of}_old", f"{figure_of}_new"
-    for table, its in comparison.frame.groupby("table", sort=False):
+    frame: Any = comparison.frame
+    for table, its in frame.groupby("table", sort=False):
         both = its[its[[old, new]].notna().all(axis=1)]
         if len(both) and moved(comparison):
             rose, fell = (both[new] > both[old]), (both[new] < both[old])
@@ -124,3 +136,54 @@ def _environments(comparison: Comparison) -> Section | None:
     other = [[name, said(a), said(b)] for name, (a, b) in zip(facts, both, strict=True) if a != b]
     lead = "What produced the two reports; facts that are the same are left out."
     return Section("Environments", lead, (), [Table(("fact", "old", "new"), other)]) if other else None
+
+
+def history_sections(
+    versions: Table, told: Sequence[Sequence[str]], engines: pd.DataFrame, moving: Sequence[Table], charts: Any
+) -> list[Section]:
+    """Return the sections of a history's page.
+
+    Args:
+        versions: A row for each version.
+        told: (version, what it changed).
+        engines: The rows of `engines.csv`.
+        moving: The errors of sweeps that moved, named by the table they are of.
+        charts: The module that draws, or None.
+    """
+    lead = (
+        "Rows are counted against the version before: identical (same bits), within bound, drifted, mended, rejected."
+    )
+    found = [Section("Versions", f"{lead} The time of a layer is the median of all engines.", [versions])]
+    if len(engines):
+        names, ran = list(dict.fromkeys(engines["engine"])), list(dict.fromkeys(engines["jax"]))
+        legend = charts.legend_of_engines(names)[: len(names)] if charts else ()
+        for title, lead, column, axis in _BY_VERSION:
+            cells = engines.pivot(index="engine", columns="jax", values=column).reindex(names)[ran]
+            rows = [[name, *map(number, row)] for name, row in zip(names, cells.to_numpy(), strict=True)]
+            drawn = {"": charts.by_version(engines, column, axis)} if charts else {}
+            found.append(Section(title, lead, (), [Table(("engine", *ran), rows)], embedded(charts, drawn), legend))
+        drawn = {"": charts.bits(engines)} if charts else {}
+        numbers = Table(("engine", *ran), _numbered(engines, names, ran))
+        found.append(Section("Bits", _BITS, (), [numbers], embedded(charts, drawn)))
+    if told:
+        found.append(Section("What changed", "Against the version before.", [Table(("jax", "what"), told)]))
+    for table in moving:
+        lead = "Root mean square in u, where it moved by half or a verdict changed."
+        found.append(Section(f"Errors of {table.name} that moved", lead, [replace(table, name="")]))
+    return found
+
+
+def _numbered(engines: pd.DataFrame, names: Sequence[str], versions: Sequence[str]) -> list[list[str]]:
+    """Return, for each engine, the number of its result under each version, by the order of their appearance."""
+    found = []
+    for name in names:
+        seen: dict[str, int] = {}
+        its = {row["jax"]: row for row in records(engines) if row["engine"] == name}
+        cells = [
+            f"{seen.setdefault(its[jax]['digest'], len(seen) + 1)}{' ✕' * (its[jax]['verdict'] == Verdict.REJECTED)}"
+            if jax in its
+            else ""
+            for jax in versions
+        ]
+        found.append([name, *cells])
+    return found

@@ -16,6 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from chainback.changes import history_sections
 from chainback.comparison import KEYS, Comparison, compare, telling
 from chainback.errors import UsageError
 from chainback.isolation import DEFAULT_JOB, Job, Laboratory, Run, Tell, cache_folder
@@ -25,13 +26,12 @@ from chainback.report import (
     SCHEMA,
     engine_verdict,
     markdown_table,
-    number,
     records,
     writable_folder,
     write_csv,
     write_text,
 )
-from chainback.sections import Section, embedded, is_number
+from chainback.sections import Section, is_number
 from chainback.sections import Table as Listing
 from chainback.versions import minors
 
@@ -41,12 +41,6 @@ _SWEEPS = ("activations", "functions")
 _HEADER = ("jax", "python", "verdict", "identical", "within bound", "drifted", "mended", "rejected", "ns a layer", "s")
 
 _COUNTED = "Identical (same bits), within bound, drifted, mended and rejected: rows, against the version before."
-#: (title, lead, column of `engines.csv`) of what is drawn by version.
-_BY_VERSION = (
-    ("Errors", "The root mean square error in u: the median over ensembles and shapes.", "error_u_rms"),
-    ("Speed", "Nanoseconds a layer and case, batched.", "run_ns_per_layer"),
-)
-_BITS = "A colour for each distinct result of an engine, in the order of appearance; ✕ is rejected."
 
 
 @dataclass(frozen=True)
@@ -182,28 +176,10 @@ class Chronicle:
 
     def sections(self, charts: Any) -> list[Section]:
         """Return what the page says, for a page or a log; `charts` is the module that draws, or None."""
-        engines = self.engines()
-        found = [
-            Section("Versions", f"{_COUNTED[:-1]}; the median time of all engines.", [Listing(_HEADER, self._rows())])
-        ]
-        if told := [[line.partition(": ")[0], line.partition(": ")[2]] for line in self._told()]:
-            found.append(Section("What changed", "Against the version before.", [Listing(("jax", "what"), told)]))
-        if len(engines):
-            names, versions = list(dict.fromkeys(engines["engine"])), [run.jax for run in self.ran]
-            legend = charts.legend_of_engines(names)[: len(names)] if charts else ()
-            for title, lead, column in _BY_VERSION:
-                cells = engines.pivot(index="engine", columns="jax", values=column).reindex(names)[versions]
-                rows = [[str(name), *map(number, row)] for name, row in zip(cells.index, cells.to_numpy(), strict=True)]
-                drawn = {"": charts.by_version(engines, column, title)} if charts else {}
-                folded = [Listing(("engine", *versions), rows)]
-                found.append(Section(title, lead, (), folded, embedded(charts, drawn), legend))
-            found.append(Section("Bits", _BITS, (), (), embedded(charts, {"": charts.bits(engines)}) if charts else ()))
-        for table in _SWEEPS:
-            if cells := list(self._moving(table)):
-                header = ("", *(run.jax for run in self.ran))
-                lead = "Root mean square in u, where it moved by half or a verdict changed."
-                found.append(Section(f"Errors of {table} that moved", lead, [Listing(header, cells)]))
-        return found
+        told = [[version, what] for version, _, what in (line.partition(": ") for line in self._told())]
+        names = [run.jax for run in self.ran]
+        moving = [Listing(("", *names), cells, table) for table in _SWEEPS if (cells := list(self._moving(table)))]
+        return history_sections(Listing(_HEADER, self._rows()), told, self.engines(), moving, charts)
 
     def _ran(self) -> str:
         first = self.ran[0].reading if self.ran else None

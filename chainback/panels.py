@@ -80,7 +80,7 @@ def standing(chart: str, title: str) -> go.Figure:
         font={"color": "#1c2024"},
     )
     figure.update_layout(legend={"traceorder": "normal", "x": 0})
-    rules = {"gridcolor": "#e3e6ea", "linecolor": "#e3e6ea"}
+    rules: Any = {"gridcolor": "#e3e6ea", "linecolor": "#e3e6ea"}
     return figure.update_xaxes(**rules).update_yaxes(**rules)
 
 

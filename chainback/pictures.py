@@ -180,7 +180,7 @@ def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
         )
         figure.add_trace(heatmap, row=place, col=1)
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True)
-    figure.update_xaxes(type="category", showgrid=False, tickangle=0 if figure.data[-1].texttemplate else None)
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0 if between == _BETWEEN else None)
     figure.update_annotations(font_size=14)
     margin = {"t": 40, "b": 40, "l": 20, "r": 20}
     figure.update_layout(template="plotly_white", height=height + 80, width=900, margin=margin)
