@@ -417,8 +417,8 @@ class Tally:
     def row(self) -> dict[str, Any]:
         """Return the row, in the columns of `tolerance.csv`.
 
-        Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and 99th
-        percentile over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
+        Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and
+        quantiles over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
         and come with their standard errors: a bias far below every bound shows in them.
         """
         return {
@@ -435,6 +435,7 @@ class Tally:
             "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
             "error_u_max": self.error_max if self.measured else float("nan"),
             "error_u_p99": min(self.errors.quantile(0.99), self.error_max),
+            "error_u_p50": min(self.errors.quantile(0.5), self.error_max),
             "margin_mean": self.mean_margin.mean,
             "margin_mean_se": self.mean_margin.standard_error,
             "error_u_mean": self.mean_error.mean,
@@ -444,6 +445,7 @@ class Tally:
             "error_u_rms": (float(self.error_squares) / self.sharp) ** 0.5 if self.sharp else float("nan"),
             "error_u_rms_se": self.square_error.root[1],
             "bound_u_p50": self.bounds.quantile(0.5),
+            "bound_u_p99": self.bounds.quantile(0.99),
             "worst_case": self.worst_case,
             "digest": f"{self.digest:016x}",
             "compile_s": round(self.compile_s, 6),

@@ -14,7 +14,8 @@ PACKAGE = Path(chainback.__file__).parent
 FLOORS = (
     *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
     *("tally", "actions", "pointwise", "curves", "known_faults", "functions", "report", "counts", "comparison"),
-    *("pictures", "charts", "sections", "page", "plan", "supervision"),
+    *("sections", "pictures", "panels", "charts", "findings", "changes", "stylesheet", "page", "showing"),
+    *("plan", "supervision"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
