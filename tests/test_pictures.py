@@ -62,9 +62,10 @@ def test_a_browser_that_does_not_start_is_one_sentence(tmp_path: Path, monkeypat
 
 
 def test_without_kaleido_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = pictures.draw_history(engines())
     monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ChainbackError, match=r"cannot draw a.svg: kaleido is not there: pip install"):
-        pictures.save(pictures.draw_history(engines()), tmp_path / "a.svg")
+        pictures.save(figure, tmp_path / "a.svg")
 
 
 def test_other_pictures_and_other_places_are_refused(tmp_path: Path) -> None:
