@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chainback.quantecon import Lecture, lecture
     from chainback.report import Report
     from chainback.reproduction import replay
+    from chainback.showing import show, write_pictures
     from chainback.supervision import supervise
     from chainback.training import Training, initialise, train
     from chainback.versions import bisect, upgrade
@@ -72,6 +73,7 @@ _HOMES = {
     "rebuild": "ensembles",
     "pictures": "pictures",
     "register": "activations",
+    "show": "showing",
     "side_by_side": "peers",
     "supervise": "supervision",
     "replay": "reproduction",
@@ -80,6 +82,7 @@ _HOMES = {
     "strategies": "strategies",
     "verify": "campaign",
     "write_page": "page",
+    "write_pictures": "showing",
 }
 
 __all__ = [
@@ -117,6 +120,7 @@ __all__ = [
     "rebuild",
     "register",
     "replay",
+    "show",
     "side_by_side",
     "states",
     "strategies",
@@ -125,6 +129,7 @@ __all__ = [
     "upgrade",
     "verify",
     "write_page",
+    "write_pictures",
 ]
 
 

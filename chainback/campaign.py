@@ -23,7 +23,7 @@ from chainback.counts import Counts, Resumed, part_of, resumed
 from chainback.device import arithmetic_of, device_of, matmul_setting
 from chainback.engines import Engine
 from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble, rebuild
-from chainback.environment import environment
+from chainback.environment import compiled_before, environment
 from chainback.errors import UsageError
 from chainback.function_sweep import sweeps
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, Plan, plan, sample_shape
@@ -198,6 +198,26 @@ class _Work:
         k, m = self.shard
         return itertools.islice(enumerate(self.batches), k - 1 + begin * m, None, m)
 
+    @property
+    def parts(self) -> Sequence[Batch]:
+        """One batch of each family and shape, with all of its cases."""
+        return self.batches.parts if isinstance(self.batches, Plan) else self.batches
+
+    @property
+    def cases(self) -> int:
+        """How many cases there are in this share."""
+        of = self.parts if self.shard == (1, 1) else (batch for _, batch in self.mine())
+        return sum(batch.judged for batch in of)
+
+    def shapes(self, begin: int) -> list[tuple[int, int, int]]:
+        """Return the shapes (depth, width, rows) of this share, from one batch on, in the order in which they are met."""
+        every, met = {(batch.depth, batch.width, batch.rows) for batch in self.parts}, {}
+        for _, batch in self.mine(begin):
+            met.setdefault((batch.depth, batch.width, batch.rows))
+            if len(met) == len(every):  # a run of 10⁹ cases need not be looked through
+                break
+        return list(met)
+
     def tasks(self, all_tasks: Sequence[Task]) -> list[tuple[int, Task]]:
         """Return the tasks of this share, each with its place in the whole: they come behind the batches."""
         k, m = self.shard
@@ -232,7 +252,8 @@ def _campaign(
 
     def report(stopped: str) -> Report:
         elapsed = before.elapsed_s + time.perf_counter() - start
-        so_far = {"complete": not stopped, "elapsed_s": round(elapsed, 3)} | ({"stopped": stopped} if stopped else {})
+        so_far = {"complete": not stopped, "elapsed_s": round(elapsed, 3), "compilation": compiled_before()}
+        so_far |= {"stopped": stopped} if stopped else {}
         return run.counts.report(facts | so_far, at=(run.done, run.tasks_done))
 
     watch.report = partial(report, "still running")
@@ -247,7 +268,7 @@ def _campaign(
 def _go(run: Run, asked: _Asked, work: _Work, tell: Progress, start: float) -> None:
     """Run what is left to do, and tell how far it is."""
     done = sum(batch.judged for _, batch in itertools.islice(work.mine(), run.done))
-    cases = done + sum(batch.judged for _, batch in work.mine(run.done))
+    cases = work.cases
 
     def told(more: int, what: str) -> None:
         nonlocal done
@@ -256,7 +277,7 @@ def _go(run: Run, asked: _Asked, work: _Work, tell: Progress, start: float) -> N
 
     run.go(
         work.mine(run.done),
-        [(batch.depth, batch.width, batch.rows) for _, batch in work.mine(run.done)],
+        work.shapes(run.done),
         work.tasks(_tasks(run, work.samples, asked))[run.tasks_done :],
         told,
         lambda: asked.duration is not None and time.perf_counter() - start > asked.duration,
@@ -323,11 +344,10 @@ def _plain(value: Any) -> Any:
 
 def _left_out(work: _Work, depths: Sequence[int] | None) -> str:
     """Say which of the families and depths that were asked for no batch takes."""
-    batches = work.batches.parts if isinstance(work.batches, Plan) else work.batches
-    seen = {batch.ensemble for batch in batches}
+    seen = {batch.ensemble for batch in work.parts}
     without = [family.name for family in work.families if family.name not in seen]
     parts = [f"too few cases for the ensembles {', '.join(without)}"] if without else []
-    missing = sorted(set(depths or ()) - {batch.depth for batch in batches})
+    missing = sorted(set(depths or ()) - {batch.depth for batch in work.parts})
     if missing:
         some = ", ".join(map(str, missing[:12])) + (", …" if len(missing) > 12 else "")
         parts.append(f"of the depths asked for, {some} were only met as shorter chains padded to another one")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,6 +124,7 @@ class Judgement:
             arrays below are empty then.
         got: The answer, in the component order of `Envelope`.
         deviation: got − reference; not finite where the answer is not.
+        error: |got − reference|.
         accepted_components: Where |got − reference| <= bound is true.
     """
 
@@ -130,14 +132,10 @@ class Judgement:
     malformed: str
     got: Float32[Array, "batch components"]
     deviation: Float64[Array, "batch components"]
+    error: Float64[Array, "batch components"]
     accepted_components: Bool[Array, "batch components"]
 
-    @property
-    def error(self) -> Float64[Array, "batch components"]:
-        """|got − reference|."""
-        return np.abs(self.deviation)
-
-    @property
+    @cached_property
     def accepted_cases(self) -> Bool[Array, " batch"]:
         """Decided, and right in every component."""
         decided = self.envelope.decided
@@ -147,7 +145,7 @@ class Judgement:
     def rejected_cases(self) -> Bool[Array, " batch"]:
         """Decided, and not accepted; every case when the answer is malformed."""
         decided = self.envelope.decided
-        return decided | True if self.malformed else decided & ~self.accepted_components.all(axis=1)
+        return decided | True if self.malformed else decided & ~self.accepted_cases
 
     @property
     def verdict(self) -> Verdict:
@@ -260,7 +258,7 @@ def judge_answer(within: Envelope, answer: Answer) -> Judgement:
     """Judge an answer that was read already: see `judge`."""
     if answer.components is None:
         nothing = np.empty((0, 0))
-        return Judgement(within, answer.malformed, nothing.astype(np.float32), nothing, nothing.astype(bool))
+        return Judgement(within, answer.malformed, nothing.astype(np.float32), nothing, nothing, nothing.astype(bool))
     return _within(within, answer.components)
 
 
@@ -268,7 +266,8 @@ def _within(bounds: Envelope, answer: Array) -> Judgement:
     """Decide: the one comparison on which every verdict stands."""
     with np.errstate(invalid="ignore"):
         deviation = answer - bounds.reference
-        return Judgement(bounds, "", answer, deviation, np.abs(deviation) <= bounds.bound)
+        error = np.abs(deviation)
+        return Judgement(bounds, "", answer, deviation, error, error <= bounds.bound)
 
 
 def read_answer(case: Case, gradients: Any) -> Answer:

@@ -119,19 +119,19 @@ class Watch:
     Attributes:
         send: Takes ("started", None), ("begin", step), ("end", step), ("checkpoint", bytes) and ("progress", (done, all,
             what)).
-        publish: Takes a report of what was counted so far; by default none is made.
-        report: Makes one.
         lost: The steps that earlier workers did not survive, and what became of those.
         careful: Whether to do one thing at a time, so that a death has one cause.
         interruption: A request to stop.
+        publish: Takes a report of what was counted so far; by default none is made.
+        report: Makes one.
     """
 
     send: Callable[[tuple[str, Any]], None] | None = None
-    publish: Callable[[Report], None] | None = None
-    report: Callable[[], Report] | None = None
     lost: dict[Step, str] = field(default_factory=dict)
     careful: bool = False
     interruption: Interruption = field(default_factory=Interruption)
+    publish: Callable[[Report], None] | None = None
+    report: Callable[[], Report] | None = None
     _handed_over: float = field(default_factory=time.monotonic)
     _published: float = field(default_factory=time.monotonic)
 
@@ -190,7 +190,7 @@ def serve(module: str, name: str) -> None:
     sys.path[:] = pickle.load(sys.stdin.buffer)
     job = pickle.load(sys.stdin.buffer)
     publish = partial(_as_message, send) if job["publish"] else None
-    watch = Watch(send, publish, lost=job["lost"], careful=job["careful"])
+    watch = Watch(send, job["lost"], job["careful"], publish=publish)
     if job["stop"]:
         watch.interruption.request()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, watch.interruption), daemon=True).start()

@@ -435,12 +435,17 @@ def assert_answers(fresh: Fresh) -> None:
         found = judge(case, answer, within=within_a_half(fresh, case))
         assert (found.malformed, found.verdict, found.worst()) == (said, "rejected", None)
         assert (found.rejected_cases.tolist(), found.accepted_cases.tolist()) == ([True] * 3, [False] * 3)
-        arrays = (found.got, found.deviation, found.accepted_components)
-        assert [(a.shape, a.dtype) for a in arrays] == [((0, 0), kind) for kind in (f32, float, bool)]
+        arrays = (found.got, found.deviation, found.error, found.accepted_components)
+        assert [(a.shape, a.dtype) for a in arrays] == [((0, 0), kind) for kind in (f32, float, float, bool)]
     for answer in (right, list(right), ([*w], [*b]), Chain(w, b, case.chain.activations)):
         assert judge(case, answer).accepted_cases.all()
     assert judge(case[1], (w[1], b[1])).accepted
     assert judge(case[1], ([*w[1]], [*b[1]])).accepted
+    read, other = fresh.judgement.read_answer(case, right), fresh.judgement.read_answer(case, (w, -b))
+    none = fresh.judgement.Answer(None, "none")
+    assert read.malformed == ""
+    assert read.same_bits(fresh.judgement.read_answer(case, [w.copy(), b.copy()]))
+    assert not any(a.same_bits(b) for a, b in ((read, other), (other, read), (read, none), (none, read), (none, none)))
     parts = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
     weights, biases, inputs, targets = map(Foreign, parts)
     foreign = Case(Chain(weights, biases, case.chain.activations), inputs, targets)
