@@ -12,6 +12,7 @@ slope; the way back is one pass, which makes each coupling again rather than rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from chainback.activations import ACTIVATIONS
 from chainback.case import Case, Chain
 from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.engine import Engine, Limit, anything_goes
@@ -146,8 +146,8 @@ def solve_in_parallel(couplings: Array, rhs: Array) -> Array:
 
 #: Up to this width a product is written out.
 _NARROW = 8
-#: So many layers of a chain of numbers with one activation make one step of a scan.
-_AT_ONCE = 4
+#: In a chain of numbers this deep, so many layers without a branch make one step of a scan.
+_DEEP, _AT_ONCE = 256, 4
 
 
 def _product(matrix: Array, vector: Array) -> Array:
@@ -161,15 +161,19 @@ def _product(matrix: Array, vector: Array) -> Array:
     return total
 
 
-def _at_once(activations: Activations, width: int) -> int:
-    """How many layers make one step of a scan: where each needs a branch or a product, one."""
-    return _AT_ONCE if width == 1 and isinstance(activations, tuple) and len(set(activations)) == 1 else 1
+def _at_once(activations: Activations, slopes: Array) -> int:
+    """How many layers without a branch make one step of a scan: one where they are few, or have products in them.
+
+    And one where the activations are codes: so batches are computed, where this would make it twice as slow.
+    """
+    depth, width = slopes.shape
+    return _AT_ONCE if isinstance(activations, tuple) and width == 1 and depth >= _DEEP else 1
 
 
 def solve_backwards(weights: Array, system: ExtendedJacobian, residual: Array, at_once: int = 1) -> tuple[Array, Array]:
     """Return Dᵀλ, (dweights, dbiases), where (I − L)ᵀ λ = e_N ⊗ residual, by back substitution: λ_{i−1} = C_iᵀ λ_i.
 
-    Each C_i is made of its slopes and weights when it is needed, by the product that made the system's: it has the same bits.
+    Each C_i is made of slopes and weights when it is needed, by the product that made the system's: it has the same bits.
     """
 
     def step(adjoint: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
@@ -194,25 +198,35 @@ def _solver(name: str) -> Any:
 
 def linearise(weights: Array, biases: Array, activations: Activations, x: Array) -> ExtendedJacobian:
     """Run the chain once, with each layer's slope from its closed form."""
-    among, places = _choices(activations)
+    curve, places, branches = _curves(activations)
 
     def step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
         weight, bias, place = layer
-        which = place if len(among) > 1 else among[0]
-        after, slope = value_and_slope(which, _product(weight, x) + bias, among)
+        after, slope = curve(place, _product(weight, x) + bias)
         return after, (x, slope)
 
-    at_once = _at_once(activations, x.shape[0])
+    at_once = 1 if branches else _at_once(activations, biases)
     last, (before, slopes) = lax.scan(step, x, (weights, biases, places), unroll=at_once)
     return ExtendedJacobian(slopes[:, :, None] * weights, slopes, jnp.concatenate([before, last[None]]))
 
 
-def _choices(activations: Activations) -> tuple[tuple[str, ...], Array]:
-    """Return the activations that may occur, and which of them each layer has."""
+def _curves(activations: Activations) -> tuple[Callable[[Array, Array], tuple[Array, Array]], Array, bool]:
+    """Return (place, z) to value and slope, the place of each layer's activation, and whether a layer takes a branch."""
     if not isinstance(activations, tuple):
-        return tuple(ACTIVATIONS), activations
+        return value_and_slope, activations, True
     among = tuple(dict.fromkeys(activations))
-    return among, np.array([among.index(name) for name in activations], np.int32)
+    places = np.array([among.index(name) for name in activations], np.int32)
+    if len(among) == 1:
+        return lambda place, z: value_and_slope(among[0], z), places, False
+
+    def all_but_the_last(place: Array, z: Array) -> tuple[Array, Array]:
+        """The identity, which is the last layer, computes more than it takes, so that all others are spared a branch."""
+        value, slope = value_and_slope(among[0], z)
+        return jnp.where(place == 0, value, z), jnp.where(place == 0, slope, jnp.ones_like(z))
+
+    if len(among) == 2 and activations.count("identity") == 1 and activations[-1] == "identity":
+        return all_but_the_last, places, False
+    return lambda place, z: value_and_slope(place, z, among), places, True
 
 
 def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobian:
@@ -238,7 +252,7 @@ def solve_chain(
     system = linearise(weights, biases, activations, x)
     residual = system.states[-1] - y
     if solver == "substitution":
-        return solve_backwards(weights, system, residual, _at_once(activations, x.shape[0])), system
+        return solve_backwards(weights, system, residual, _at_once(activations, biases)), system
     seed = jnp.zeros_like(system.slopes).at[-1].set(residual)
     dbiases = system.slopes * system.solve_transposed(seed[:, :, None], solver)[:, :, 0]
     return (dbiases[:, :, None] * system.states[:-1, None, :], dbiases), system
