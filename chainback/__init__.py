@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chainback import pictures, strategies
     from chainback.activations import Activation, register
     from chainback.baselines import baseline
+    from chainback.benchmarks import bench
     from chainback.campaign import verify
     from chainback.case import Case, Chain
     from chainback.chronicle import history
@@ -61,6 +62,7 @@ _HOMES = {
     "Verdict": "judgement",
     "audit": "faults",
     "baseline": "baselines",
+    "bench": "benchmarks",
     "bisect": "versions",
     "compare": "comparison",
     "draw": "ensembles",
@@ -105,6 +107,7 @@ __all__ = [
     "Verdict",
     "audit",
     "baseline",
+    "bench",
     "bisect",
     "compare",
     "draw",

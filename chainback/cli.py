@@ -593,6 +593,29 @@ def lecture(output: Path | None, picture: Path | None) -> int:
     return found.exit_code
 
 
+@cli.command()
+@click.option("--only", type=_Names(), default=(), help="Names of rows.  [default: all]")
+@click.option("--quick", is_flag=True, help="Measure smaller things, in seconds: no matter for the targets.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-report"),
+    show_default=True,
+    help="Folder for bench.csv and bench.json.",
+)
+def bench(only: tuple[str, ...], quick: bool, output: Path) -> int:
+    """Measure how fast all of this is: every ratio side by side in one run, beside its target.
+
+    Rows: million, components, batch, triangular, training, memory, cases, depth, gpu.
+    Exit codes: 0 every target is met, 1 one is missed, 3 nothing was measured of which anything is asked.
+    """
+    start_jax()
+    with _progress(quiet=False) as tell:
+        found = chainback.bench(only=() if only == "all" else only, quick=quick, output=output, progress=tell)
+    found.print(Console())
+    return found.exit_code
+
+
 class _progress:  # noqa: N801 -- used as a function
     """A progress bar on a terminal; nothing elsewhere."""
 

@@ -54,7 +54,7 @@ from chainback.report import writable_folder, write_csv
 from chainback.rounding import FLOAT32, gamma
 from chainback.training import Training, initialise, predictions, train
 
-__all__ = ["FILES", "PRINTED", "STREAMS", "Lecture", "Row", "lecture"]
+__all__ = ["FILES", "PRINTED", "STREAMS", "Lecture", "Row", "example_one_timing", "lecture"]
 
 Array = Any
 Progress = Callable[[int, int, str], None]
@@ -273,7 +273,7 @@ def lecture(
         say(len(runs), parts, f"Example 1 by {name}")
         runs[name] = _first_example(stream, name)
     say(len(runs), parts, "the lecture's own loop")
-    timing, looped = _timed(stream, loop_updates)
+    timing, looped = example_one_timing(stream, loop_updates)
     rows += [*_example_rows(stream, runs), _loop_row(looped, runs[_ITS_ENGINE], loop_updates)]
     depth, layers = _depth_study(stream, lambda done, what: say(len(runs) + 1 + done, parts, what))
     rows.append(_one_layer_is_best(depth))
@@ -537,8 +537,13 @@ def _unit(figure: str) -> float:
     return 10.0 ** -_decimals(figure)
 
 
-def _timed(stream: str, loop_updates: int) -> tuple[Timing, Chain]:
-    """Time the lecture's way of training and the one program, warm, and return what the former came to."""
+def example_one_timing(stream: str, loop_updates: int) -> tuple[Timing, Chain]:
+    """Time the lecture's way of training and the one program, warm, and return what the former came to.
+
+    Args:
+        stream: One of `STREAMS`.
+        loop_updates: How many updates to run in the lecture's way: a multiple of its 200 points.
+    """
     _lecture_loop(stream, _POINTS)
     started = time.perf_counter()
     looped = _lecture_loop(stream, loop_updates)

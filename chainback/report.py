@@ -481,6 +481,7 @@ _TEXT = frozenset(
         *("execution", "judged", "tool", "ensemble", "activation", "quantity", "method", "verdict", "worst_case"),
         *(
             "digest",
+            *("unit", "sense", "ours", "theirs", "skipped"),
             "note",
             "fault",
             "what",

@@ -26,13 +26,13 @@ FLOORS = (
     ),
     *("tally", "actions", "pointwise", "curves", "known_faults", "functions", "report", "counts", "comparison"),
     *("sections", "pictures", "panels", "charts", "findings", "changes", "stylesheet", "page", "showing"),
-    *("plan", "supervision"),
+    *("plan", "supervision", "timing", "figures"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
     *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "runner", "campaign"),
     *("explanation", "scripts", "reproduction", "faults"),
-    *("peers", "training", "quantecon"),
+    *("peers", "training", "quantecon", "benchmarks"),
 )
 #: Above everything; they reach the rest through the package's lazy names.
 ROOF = ("__init__", "cli", "__main__")
