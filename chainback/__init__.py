@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chainback import pictures, strategies
     from chainback.activations import Activation, register
     from chainback.baselines import baseline
+    from chainback.benchmarks import bench
     from chainback.campaign import verify
     from chainback.case import Case, Chain
     from chainback.chronicle import history
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from chainback.quantecon import Lecture, lecture
     from chainback.report import Report
     from chainback.reproduction import replay
+    from chainback.showing import show, write_pictures
     from chainback.supervision import supervise
     from chainback.training import Training, initialise, train
     from chainback.versions import bisect, upgrade
@@ -60,6 +62,7 @@ _HOMES = {
     "Verdict": "judgement",
     "audit": "faults",
     "baseline": "baselines",
+    "bench": "benchmarks",
     "bisect": "versions",
     "compare": "comparison",
     "draw": "ensembles",
@@ -72,6 +75,7 @@ _HOMES = {
     "rebuild": "ensembles",
     "pictures": "pictures",
     "register": "activations",
+    "show": "showing",
     "side_by_side": "peers",
     "supervise": "supervision",
     "replay": "reproduction",
@@ -80,6 +84,7 @@ _HOMES = {
     "strategies": "strategies",
     "verify": "campaign",
     "write_page": "page",
+    "write_pictures": "showing",
 }
 
 __all__ = [
@@ -102,6 +107,7 @@ __all__ = [
     "Verdict",
     "audit",
     "baseline",
+    "bench",
     "bisect",
     "compare",
     "draw",
@@ -117,6 +123,7 @@ __all__ = [
     "rebuild",
     "register",
     "replay",
+    "show",
     "side_by_side",
     "states",
     "strategies",
@@ -125,6 +132,7 @@ __all__ = [
     "upgrade",
     "verify",
     "write_page",
+    "write_pictures",
 ]
 
 

@@ -42,10 +42,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from chainback import oracle
-from chainback.activations import Activation, activation
+from chainback.activations import activation
 from chainback.case import Case
-from chainback.oracle import Truth, layers_by_activation, matvec
+from chainback.oracle import Truth, matvec
 from chainback.rounding import FLOAT32, Arithmetic, gamma
+from chainback.spread import forward_spread
 
 __all__ = [
     "GRADIENT",
@@ -201,34 +202,32 @@ def substitution(
         C, δ, x, y = (oracle.batch_last(a) for a in (couplings, slopes, states, case.targets))
         weights, biases = oracle.batch_last(case.chain.weights), oracle.batch_last(case.chain.biases)
         r = x[-1] - y
-        λ, gradients = oracle.back_substitute(C, δ, r)
-        truth = Truth(weights, biases, x, np.full_like(biases, np.nan), δ, r, λ, gradients)
+        λ = oracle.adjoints_of(C, r)
+        truth = Truth(weights, biases, x, np.full_like(biases, np.nan), δ, r, λ, δ * λ)
         return _judgeable(truth, _solve_spread(truth, np.abs(C), arithmetic), arithmetic)
 
 
 def _solve_spread(truth: Truth, couplings: Array, arithmetic: Arithmetic) -> Spread:
     u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
-    depth, width = truth.biases.shape[:2]
+    width = truth.biases.shape[1]
     slopes, states = np.abs(truth.slopes), np.abs(truth.states)
-    magnitudes, E_Λ = np.empty_like(truth.biases), np.empty_like(truth.biases)
-    Λ = np.abs(truth.residual)
-    E = u * Λ + tiny
+    κ = gamma(width, u) + q
     lost = np.where(couplings < tiny, couplings, 0.0)
-    for i in reversed(range(depth)):
-        magnitudes[i], E_Λ[i] = Λ, E
-        transposed = np.swapaxes(couplings[i], 0, 1)
-        Λ, E = matvec(transposed, Λ), matvec(transposed, E) + matvec(np.swapaxes(lost[i], 0, 1), Λ + E)
-        E += (gamma(width, u) + q) * (Λ + E) + 2 * width * tiny
+    residual = np.abs(truth.residual)
+    magnitudes = oracle.adjoints_of(couplings, residual)
+    rhs = np.empty_like(truth.biases)
+    rhs[-1] = u * residual + tiny
+    rhs[:-1] = matvec(np.swapaxes((1.0 + κ) * lost + κ * couplings, 1, 2), magnitudes)[1:] + 2 * width * tiny
+    E_Λ = oracle.back_substitute((1.0 + κ) * (couplings + lost)[1:], rhs)
     gradients = np.abs(truth.bias_gradients)
     E_g = slopes * E_Λ + np.where(slopes < tiny, slopes, 0.0) * (np.abs(truth.adjoints) + E_Λ)
     E_g += u * (gradients + E_g) + tiny
     E_W = E_g[:, :, None] * states[:-1, None]
     E_W += np.where(states[:-1] < tiny, states[:-1], 0.0)[:, None] * (gradients + E_g)[:, :, None]
     E_W += u * (gradients[:, :, None] * states[:-1, None] + E_W) + tiny
-    norms = np.maximum(couplings.sum(axis=2).max(axis=1), couplings.sum(axis=1).max(axis=1))
     ends = np.maximum(1.0, np.abs(truth.residual).max(axis=0)) * np.maximum(1.0, states.max(axis=(0, 1)))
     ends = ends * np.maximum(1.0, slopes.max(axis=(0, 1)))
-    floor, decided = _partial_products(truth, norms, ends, tiny, arithmetic)
+    floor, decided = _partial_products(truth, _norms(couplings), ends, tiny, arithmetic)
     zero = np.zeros_like(truth.biases)
     return Spread(zero, np.zeros_like(states), zero, E_Λ, magnitudes, E_W + floor, E_g + floor, decided)
 
@@ -237,64 +236,42 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
     weights, biases = np.abs(truth.weights), np.abs(truth.biases)
     states, slopes = np.abs(truth.states), np.abs(truth.slopes)
-    depth, width, batch = biases.shape
+    width = biases.shape[1]
+    lost = np.where(weights < tiny, weights, 0.0)
+    E_z, E_x, E_δ = forward_spread(truth, names, lost, arithmetic)
 
-    # Forward. A subnormal operand may be read as zero: it is then wrong by its whole size.
-    lost_weights, lost_biases = (np.where(a < tiny, a, 0.0) for a in (weights, biases))
-    any_lost = lost_weights.any()
-    affine = gamma(width + 1, u) + q
-    models = [activation(name) for name in names]
-    locals_, value_rounding, slope_rounding = _local_behaviour(truth, names, arithmetic)
-    E_x = np.empty((depth + 1, width, batch))
-    E_z, E_δ = np.empty_like(biases), np.empty_like(biases)
-    E_x[0] = np.where(states[0] < tiny, states[0], 0.0)
-    exact = np.full((width, batch), q == 0.0)
-    for i in range(depth):
-        size = states[i] + E_x[i]
-        E_z[i] = matvec(weights[i], E_x[i]) + affine * (matvec(weights[i], size) + biases[i])
-        E_z[i] += lost_biases[i] + (2 * width + 2) * tiny
-        if any_lost:
-            E_z[i] += matvec(lost_weights[i], size)
-        exact = exact & (models[i].second_max == 0.0)
-        if exact.any():
-            exact = exact.all(axis=0) & _exact_in_any_order(weights[i], states[i], biases[i], u, tiny)
-            E_z[i][exact] = 0.0
-        E_x[i + 1], E_δ[i] = _through_activation(
-            models[i], truth.arguments[i], slopes[i], E_z[i], locals_[:, i], value_rounding[i], slope_rounding[i], u
-        )
-        exact = exact & (locals_[4, i] == 0.0)
-        E_x[i + 1][exact] = 0.0
-
-    # Back. The seed is r = x_N − y, and forward mode ends in an inner product with it.
-    magnitudes, E_Λ, E_g = np.empty_like(biases), np.empty_like(biases), np.empty_like(biases)
-    bent = np.array([model.second_max > 0.0 for model in models])[:, None, None]
+    # Back. The seed is r = x_N − y, and forward mode ends in an inner product with it. E_g = carried E_Λ + own.
+    bent = np.array([activation(name).second_max > 0.0 for name in names])[:, None, None]
     rule = tiny * (1.0 + np.where(bent, np.abs(truth.arguments), 0.0))
     residual = np.abs(truth.residual)
     size = residual + E_x[-1]
-    Λ, E = residual, E_x[-1] + (gamma(width + 1, u) + q) * size + 2 * tiny
-    coupling_norms = np.empty((depth, batch))
-    for i in reversed(range(depth)):
-        magnitudes[i], E_Λ[i] = Λ, E
-        G = slopes[i] * Λ
-        E_g[i] = slopes[i] * E + E_δ[i] * (Λ + E)
-        E_g[i] += u * (G + E_g[i]) + rule[i]
-        transposed = np.swapaxes(weights[i] + lost_weights[i], 0, 1)
-        Λ = matvec(transposed, G)
-        E = matvec(transposed, E_g[i])
-        E += (gamma(width, u) + q) * (Λ + E) + 2 * width * tiny
-        if any_lost:
-            E += matvec(np.swapaxes(lost_weights[i], 0, 1), G)
-        couplings = weights[i] * (slopes[i] + E_δ[i])[:, None]
-        coupling_norms[i] = np.maximum(couplings.sum(axis=1).max(axis=0), couplings.sum(axis=0).max(axis=0))
-    G = slopes * magnitudes
+    κ = gamma(width, u) + q
+    read = weights + lost if lost.any() else weights
+    Λ = oracle.adjoints_of(slopes[:, :, None] * read, residual)
+    G = slopes * Λ
+    carried = (1.0 + u) * (slopes + E_δ)
+    own = (1.0 + u) * E_δ * Λ + u * G + rule
+    rhs = np.empty_like(biases)
+    rhs[-1] = E_x[-1] + (gamma(width + 1, u) + q) * size + 2 * tiny
+    rhs[:-1] = matvec(np.swapaxes(read, 1, 2), (1.0 + κ) * own + κ * G)[1:] + 2 * width * tiny
+    if lost.any():
+        rhs[:-1] += matvec(np.swapaxes(lost, 1, 2), G)[1:]
+    E_Λ = oracle.back_substitute(((1.0 + κ) * carried)[1:, :, None] * read[1:], rhs)
+    E_g = carried * E_Λ + own
     E_W = E_g[:, :, None] * states[:-1, None] + (G + E_g)[:, :, None] * E_x[:-1, None]
     E_W += (u + q) * (G[:, :, None] * states[:-1, None] + E_W)
 
     ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
-    floor, decided = _partial_products(truth, coupling_norms, ends, rule.max(axis=(0, 1)), arithmetic)
-    forward = (_matvec_each(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
+    norms = _norms(weights * (slopes + E_δ)[:, :, None])
+    floor, decided = _partial_products(truth, norms, ends, rule.max(axis=(0, 1)), arithmetic)
+    forward = (matvec(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
     decided &= forward < arithmetic.largest
-    return Spread(E_z, E_x, E_δ, E_Λ, magnitudes, E_W + floor, E_g + floor, decided)
+    return Spread(E_z, E_x, E_δ, E_Λ, Λ, E_W + floor, E_g + floor, decided)
+
+
+def _norms(couplings: Float64[Array, "depth width width batch"]) -> Float64[Array, "depth batch"]:
+    """Return the larger of ‖|C|‖₁ and ‖|C|‖_∞ for each layer, of magnitudes of couplings."""
+    return np.maximum(couplings.sum(axis=2).max(axis=1), couplings.sum(axis=1).max(axis=1))
 
 
 def _partial_products(
@@ -321,84 +298,6 @@ def _partial_products(
     return floor, (reached < arithmetic.largest) & ~toothless
 
 
-def _matvec_each(matrices: Array, vectors: Array) -> Array:
-    """Return matrix @ vector for each layer and case."""
-    if matrices.shape[1] == 1:
-        return matrices[:, 0] * vectors
-    return np.einsum("lijb,ljb->lib", matrices, vectors)
-
-
-def _local_behaviour(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
-    """Return |h''|, T₂, T₃, the rate and σ_v of every layer, and what rounding adds to its value and to its slope."""
-    u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
-    behaviour = np.empty((5, *truth.arguments.shape))
-    value, slope = np.empty_like(truth.arguments), np.empty_like(truth.arguments)
-    for name, layers in layers_by_activation(names).items():
-        z, model = truth.arguments[layers], activation(name)
-        local = model.local(z)
-        for k, quantity in enumerate(local[:5]):
-            behaviour[k, layers] = quantity
-        underflow = tiny * (1.0 + np.abs(z))
-        value[layers] = model.value_rounding * u * local.value_scale + underflow
-        slope[layers] = model.slope_rounding * u * local.slope_scale + underflow
-    return behaviour, value, slope
-
-
-def _exact_in_any_order(
-    weights: Array, states: Array, biases: Array, u: float, tiny: float
-) -> Bool[Array, "width batch"]:
-    """Return where W x + b has the same bits in any order, with or without fused multiply-add; all arguments are magnitudes.
-
-    Every term is a multiple of some power of two; if the sum of all is at most 1 / u of them, so is each partial sum.
-    """
-    granule = np.minimum((_lowest_bit(weights) * _lowest_bit(states)).min(axis=1), _lowest_bit(biases))
-    total = matvec(weights, states) + biases
-    return (granule >= tiny) & (total * u <= granule)
-
-
-def _lowest_bit(values: Array) -> Array:
-    """Return the largest power of two that divides each float64 number; infinity for 0."""
-    mantissas, exponents = np.frexp(values)
-    integers = (mantissas * 2.0**53).astype(np.int64)
-    return np.where(values == 0.0, np.inf, np.ldexp(integers & -integers, exponents - 53))
-
-
-def _through_activation(
-    model: Activation,
-    z: Array,
-    slope: Array,
-    E_z: Array,
-    local: Array,
-    value_rounding: Array,
-    slope_rounding: Array,
-    u: float,
-) -> tuple[Array, Array]:
-    """Return E_x and E_δ behind one activation whose argument lies within E_z of z."""
-    if model.second_max == 0.0:  # linear but for its kinks
-        E_x, E_δ = slope * E_z, slope_rounding
-    else:
-        curvature, second, third, rate, _ = local
-        # Within a spread of 1 / rate the decay still counts; beyond it the global maxima stand.
-        growth = np.where(rate * E_z <= 1.0, np.exp(rate * E_z), np.inf)
-        second, third = np.fmin(model.second_max, second * growth), np.fmin(model.third_max, third * growth)
-        for crease in model.creases:
-            curvature = np.where(np.abs(z - crease) <= E_z, second, curvature)
-        second = np.fmin(second, curvature + third * E_z)
-        E_x = (slope + 0.5 * second * E_z) * E_z
-        E_δ = (curvature + 0.5 * third * E_z) * E_z + slope_rounding
-    E_x = E_x + value_rounding + model.value_rounding * u * slope * E_z
-    low, high = model.slope_range
-    # A slope from the far side of a kink is rounded as large slopes are, wherever z lies.
-    jump = high - low + slope_rounding + model.slope_rounding * u * model.lipschitz
-    for kink in model.kinks:
-        near = (np.abs(z - kink) <= E_z) & ((E_z > 0.0) | (not model.settled))
-        E_x = np.where(near, np.maximum(E_x, model.lipschitz * E_z + value_rounding), E_x)
-        E_δ = np.where(near, jump, E_δ)
-    # No implementation leaves the activation's range by more than its own rounding.
-    E_δ = np.minimum(E_δ, jump)
-    return np.minimum(E_x, model.value_range[1] - model.value_range[0] + value_rounding), E_δ
-
-
 def _products(norms: Float64[Array, "depth batch"]) -> tuple[Array, Array]:
     """Bound the products of couplings that an order of evaluation may form.
 
@@ -409,9 +308,15 @@ def _products(norms: Float64[Array, "depth batch"]) -> tuple[Array, Array]:
         K: A bound on the product of a contiguous run of couplings with any further run beside it.
         peak: The largest product of one contiguous run (or 1).
     """
-    running, peak, every = np.ones(norms.shape[1]), np.ones(norms.shape[1]), np.ones(norms.shape[1])
-    for norm in norms:
-        running = np.maximum(1.0, running * norm)
-        peak = np.maximum(peak, running)
-        every = every * np.maximum(1.0, norm)
-    return np.minimum(every, peak**2), peak
+    every = np.maximum(1.0, norms).prod(axis=0)
+    # Stretches of layers, joined two by two: the product of all of one, the largest from its start, to its end, anywhere.
+    missing = 2 ** (len(norms) - 1).bit_length() - len(norms)
+    whole = np.concatenate([norms, np.ones((missing, norms.shape[1]))])
+    head = tail = peak = np.maximum(1.0, whole)
+    while len(whole) > 1:
+        first, second = slice(0, None, 2), slice(1, None, 2)
+        peak = np.maximum(np.maximum(peak[first], peak[second]), tail[first] * head[second])
+        head = np.maximum(head[first], whole[first] * head[second])
+        tail = np.maximum(tail[second], tail[first] * whole[second])
+        whole = whole[first] * whole[second]
+    return np.minimum(every, peak[0] ** 2), peak[0]

@@ -1,55 +1,74 @@
-"""The charts of a report's page, by plotly, from its rows: small ones, one for each ensemble or activation.
+"""The charts of a report's page and of a comparison's, by plotly, from their rows: small ones, one for each subject.
 
 Colours of text and rules are left to the page, which has them light, dark and in print.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from chainback.pictures import line_styles
+from chainback.panels import GREY, LEAST_U, Legend, decades, dressed, embedded, positive, standing, ticks
+from chainback.pictures import field_of_bits, line_styles, save_all
 from chainback.rounding import FLOAT32
+from chainback.sections import is_number
 
 __all__ = [
+    "bits",
+    "by_version",
     "embedded",
     "errors_by_depth",
     "errors_over_z",
+    "legend_of_changes",
     "legend_of_engines",
     "legend_of_markers",
     "legend_of_sweeps",
     "margins_by_ensemble",
+    "old_against_new",
+    "save_all",
+    "standing",
 ]
 
-#: Of what is no engine: the bound, and the largest error of any engine. It is seen on white and on black.
-_GREY = "#888888"
-_BOUND = {"color": _GREY, "dash": "dash", "width": 2}
-_LARGEST = {"color": _GREY, "dash": "dot", "width": 1.5}
+_BOUND = {"color": GREY, "dash": "dash", "width": 2}
+_BOUND_MEDIAN = {"color": GREY, "dash": "dash", "width": 1}
+_LARGEST = {"color": GREY, "dash": "dot", "width": 1.5}
+#: Lines that lie upon each other are seen all the same: those drawn first are broader.
+_WIDTHS = {"forward": 5.0, "reverse": 3.2}
+_WIDTH = 1.6
 #: What stands for a dash where there is no line.
 _MARKERS = {"solid": "circle", "dash": "diamond", "dot": "square", "dashdot": "triangle-up"}
 #: By quantity and method of a sweep.
 _SWEEPS = {
-    ("value", "primal"): {"color": "#CC79A7", "dash": "solid"},
-    ("slope", "forward"): {"color": "#E69F00", "dash": "solid"},
-    ("slope", "reverse"): {"color": "#2A8FD8", "dash": "dash"},
-    ("slope", "closed form"): {"color": "#009E73", "dash": "dot"},
+    ("value", "primal"): {"color": "#CC79A7", "dash": "solid", "width": 2},
+    ("slope", "forward"): {"color": "#E69F00", "dash": "solid", "width": 4},
+    ("slope", "reverse"): {"color": "#2A8FD8", "dash": "dash", "width": 2},
+    ("slope", "closed form"): {"color": "#009E73", "dash": "dot", "width": 2},
+}
+#: Of a comparison's rows: colour and marker by what became of them. What is worse is drawn last.
+_CHANGES = {
+    "identical": (GREY, "circle"),
+    "within bound": ("#2A8FD8", "circle"),
+    "mended": ("#009E73", "diamond"),
+    "drifted": ("#E69F00", "square"),
+    "other": ("#CC79A7", "square"),
+    "worse": ("#D55E00", "triangle-up"),
 }
 _TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
-#: Below this an error in u is drawn as this: a logarithm has no place for 0.
-_LEAST_U = 0.01
-
-Legend = list[tuple[str, str, str]]
+#: Below and above this a margin is drawn as this.
+_MARGINS = (1e-3, 1e3)
+#: Above this an error in u is drawn as this, where 2²⁴ is every digit.
+_MOST_U = 1e12
 
 
 def legend_of_engines(engines: Sequence[str]) -> Legend:
     """Return (name, colour, dash) of each engine, and of the lines that are none."""
     drawn = line_styles(engines)
     names = [(name, drawn[name]["color"], drawn[name]["dash"]) for name in engines]
-    return [*names, ("largest of any engine", _GREY, "dot"), ("bound (median)", _GREY, "dash")]
+    return [*names, ("largest of any engine", GREY, "dot"), ("bound", GREY, "dash")]
 
 
 def legend_of_markers(engines: Sequence[str]) -> Legend:
@@ -63,28 +82,46 @@ def legend_of_sweeps() -> Legend:
     return [(_sweep_name(*way), style["color"], style["dash"]) for way, style in _SWEEPS.items()]
 
 
+def legend_of_changes(rows: pd.DataFrame) -> Legend:
+    """Return (name, colour, marker) of what became of a comparison's rows."""
+    kinds = {_kind_of_change(row) for row in rows.to_dict("records")}
+    return [(name, *style) for name, style in _CHANGES.items() if name in kinds]
+
+
 def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
-    """Draw, for each ensemble, the 99th percentile of the error in u against depth, with the bound's median.
+    """Draw, for each ensemble, quantiles of the error in u against depth, with the same quantiles of the bound.
 
     Args:
-        tolerance: The rows of `tolerance.csv`; of several widths the worst is drawn.
+        tolerance: The rows of `tolerance.csv`; of several widths the worst is drawn. Reports from before there were medians
+            of the error and 99th percentiles of the bound are drawn without them.
     """
     rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines = list(dict.fromkeys(rows["engine"]))
     drawn, figures = line_styles(engines), {}
+    axis = decades(rows[[name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]])
     for ensemble in sorted(set(rows["ensemble"])):
         its = rows[rows["ensemble"] == ensemble]
-        figure = go.Figure()
+        by_depth, figure = its.groupby("depth"), go.Figure()
+        for column, name, line, fill in (
+            ("bound_u_p50", "bound (median)", _BOUND_MEDIAN, None),
+            ("bound_u_p99", "bound (99 %)", _BOUND, "tonexty"),
+        ):
+            if column in its:
+                figure.add_trace(_line(by_depth[column].max(), name, line))
+                figure.data[-1].update(fill=fill, fillcolor="rgba(136,136,136,0.15)")
         for name in engines:
-            one = its[its["engine"] == name].groupby("depth")["error_u_p99"].max()
-            figure.add_trace(_line(one, name, drawn[name]))
-        by_depth = its.groupby("depth")
-        figure.add_trace(_line(by_depth["error_u_max"].max(), "largest", _LARGEST))
-        if "bound_u_p50" in its:
-            figure.add_trace(_line(by_depth["bound_u_p50"].median(), "bound (median)", _BOUND))
-        figures[str(ensemble)] = _dressed(figure, "depth", "error, u")
-        figure.update_yaxes(**_decades(rows[["error_u_p99", "error_u_max"]].to_numpy(dtype=float)))
+            one = its[its["engine"] == name].groupby("depth")
+            broad = {**drawn[name], "width": _WIDTHS.get(name.partition("-")[0], _WIDTH)}
+            figure.add_trace(_line(one["error_u_p99"].max(), name, broad))
+            if "error_u_p50" in its:
+                thin = {**drawn[name], "width": broad["width"] / 2}
+                median = _line(one["error_u_p50"].max(), f"{name} (median)", thin)
+                figure.add_trace(median.update(opacity=0.55, showlegend=False, mode="lines"))
+        figure.add_trace(_line(by_depth["error_u_max"].max(), "largest of any engine", _LARGEST))
+        figures[str(ensemble)] = dressed(figure, "depth", "error, u").update_yaxes(**axis)
         depths = sorted(set(its["depth"]))
+        if len(depths) == 1:
+            figure.update_traces(mode="markers", marker_size=7)
         figure.update_xaxes(type="log", tickvals=_thinned(depths), ticktext=[str(d) for d in _thinned(depths)])
     return figures
 
@@ -100,7 +137,7 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
         margins = [float(largest.get((name, ensemble), np.nan)) for ensemble in ensembles]
         figure.add_trace(
             go.Scatter(
-                x=[_positive(margin, 1e-3) for margin in margins],
+                x=[positive(margin, 1e-3) for margin in margins],
                 y=[i + shift for i in range(len(ensembles))],
                 customdata=margins,
                 text=ensembles,
@@ -110,8 +147,8 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
                 hovertemplate="%{text}: %{customdata:.3g}<extra>%{fullData.name}</extra>",
             )
         )
-    figure.add_vline(x=1.0, line=_BOUND)
-    _dressed(figure, "largest error / bound", "", height=60 + 34 * len(ensembles))
+    figure.add_vline(x=1.0, line=_BOUND, name="bound", showlegend=True)
+    dressed(figure, "largest error / bound", "", height=60 + 34 * len(ensembles))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(type="log", dtick=1)
     return figure.update_yaxes(type="linear", tickvals=list(range(len(ensembles))), ticktext=ensembles, zeroline=False)
@@ -123,7 +160,7 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
     Args:
         curves: The rows of `curves.csv`.
     """
-    bins = [name for name in curves.columns if _is_number(name)]
+    bins = [name for name in curves.columns if is_number(name)]
     z = np.arcsinh(np.array(bins, dtype=float))
     jitted: Any = curves[curves["execution"] == "jitted"]
     figures = {}
@@ -136,7 +173,7 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
                 figure.add_trace(
                     go.Scatter(
                         x=z,
-                        y=[_positive(error, _LEAST_U, 0.5 / FLOAT32.unit_roundoff**2) for error in errors],
+                        y=[positive(error, LEAST_U, 0.5 / FLOAT32.unit_roundoff**2) for error in errors],
                         customdata=[[float(name), error] for name, error in zip(bins, errors, strict=True)],
                         name=_sweep_name(*way),
                         mode="lines",
@@ -144,48 +181,103 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
                         hovertemplate="z ≈ %{customdata[0]:.3g}: %{customdata[1]:.3g} u<extra>%{fullData.name}</extra>",
                     )
                 )
-        figure.add_hline(y=1.0 / FLOAT32.unit_roundoff, line=_BOUND)
-        figures[str(activation)] = _dressed(figure, "z", "error, u")
+        figure.add_hline(y=1.0 / FLOAT32.unit_roundoff, line=_BOUND, name="every digit lost", showlegend=True)
+        figures[str(activation)] = dressed(figure, "z", "error, u")
         figure.update_xaxes(tickvals=list(np.arcsinh(_TICKS)), ticktext=list(map(str, _TICKS)), zeroline=False)
-        figure.update_yaxes(range=[-2.2, 8.2], dtick=2, tick0=0)
+        figure.update_yaxes(range=[-1.2, 8.2], **ticks([-1, 0, 2, 4, 6, 8]))
     return figures
 
 
-def _line(values: Any, name: str, style: dict[str, Any]) -> go.Scatter:
+def old_against_new(rows: pd.DataFrame, figure_of: str) -> dict[str, go.Figure]:
+    """Draw, for each table of a comparison, a point for each row: a figure's old value, and its new one.
+
+    Args:
+        rows: The rows of `comparison.csv`.
+        figure_of: "margin_max" or "error_u_rms".
+    """
+    is_margin = figure_of == "margin_max"
+    least, most = _MARGINS if is_margin else (LEAST_U, _MOST_U)
+    figures = {}
+    for table in dict.fromkeys(rows["table"]):
+        its: Any = rows[(rows["table"] == table) & rows[[f"{figure_of}_old", f"{figure_of}_new"]].notna().all(axis=1)]
+        if not len(its) or (its["outcome"] == "identical").all():
+            continue
+        old, new = (its[f"{figure_of}_{side}"].clip(least, most).to_numpy(dtype=float) for side in ("old", "new"))
+        kinds = np.array([_kind_of_change(row) for row in its.to_dict("records")])
+        figure = go.Figure()
+        for kind, (colour, marker) in _CHANGES.items():
+            chosen = np.flatnonzero(kinds == kind)
+            if len(chosen):
+                figure.add_trace(
+                    go.Scatter(
+                        x=list(old[chosen]),
+                        y=list(new[chosen]),
+                        text=[str(name) for name in its["row"].to_numpy()[chosen]],
+                        name=kind,
+                        mode="markers",
+                        marker={"color": colour, "symbol": marker, "size": 5 if kind == "identical" else 8},
+                        opacity=0.4 if kind == "identical" else 0.9,
+                        hovertemplate="%{text}: %{x:.3g} → %{y:.3g}<extra>%{fullData.name}</extra>",
+                    )
+                )
+        low, high = (float(how([how(old), how(new)])) for how in (np.min, np.max))
+        figure.add_shape(type="line", x0=low, y0=low, x1=high, y1=high, line=_LARGEST, layer="below")
+        if is_margin and high > 1.0:
+            figure.add_hline(y=1.0, line=_BOUND, name="bound", showlegend=True)
+        unit = "largest error / bound" if is_margin else "root mean square error, u"
+        dressed(figure, f"{unit}, old", "new", height=300).update_layout(hovermode="closest")
+        figure.update_yaxes(**decades(its[[f"{figure_of}_old", f"{figure_of}_new"]].clip(least, most), least))
+        figure.update_xaxes(
+            type="log", **decades(its[[f"{figure_of}_old", f"{figure_of}_new"]].clip(least, most), least)
+        )
+        figures[str(table)] = figure
+    return figures
+
+
+def by_version(engines: pd.DataFrame, column: str, name: str) -> go.Figure:
+    """Draw one figure of each engine under version after version.
+
+    Args:
+        engines: The rows of a history's `engines.csv`.
+        column: Which.
+        name: Of the axis.
+    """
+    names, versions = list(dict.fromkeys(engines["engine"])), list(dict.fromkeys(engines["jax"]))
+    drawn, figure = line_styles(names), go.Figure()
+    for engine in names:
+        values = engines[engines["engine"] == engine].set_index("jax")[column].reindex(versions)
+        figure.add_trace(_line(values, engine, drawn[engine], ""))
+    dressed(figure, "jax", name, height=300).update_xaxes(type="category")
+    return figure.update_yaxes(autorange=True, dtick="D1")
+
+
+def bits(engines: pd.DataFrame) -> go.Figure:
+    """Draw the distinct results of each engine under version after version.
+
+    Args:
+        engines: The rows of a history's `engines.csv`.
+    """
+    names, versions = list(dict.fromkeys(engines["engine"])), list(dict.fromkeys(engines["jax"]))
+    figure = go.Figure(field_of_bits(engines, versions, names))
+    dressed(figure, "jax", "", height=60 + 28 * len(names)).update_layout(hovermode="closest")
+    return figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
+
+
+def _kind_of_change(row: dict[Any, Any]) -> str:
+    return "worse" if row["worse"] else row["outcome"] if row["outcome"] in _CHANGES else "other"
+
+
+def _line(values: Any, name: str, style: dict[str, Any], unit: str = " u") -> go.Scatter:
     return go.Scatter(
         x=list(values.index),
-        y=[_positive(value, _LEAST_U) for value in values],
+        y=[positive(value, LEAST_U) for value in values],
         customdata=list(values),
         name=name,
         mode="lines+markers",
         line=style,
         marker={"size": 4},
-        hovertemplate="%{customdata:.3g} u",
+        hovertemplate="%{customdata:.3g}" + unit,
     )
-
-
-def _dressed(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
-    """Leave background, text and rules to the page; plotly's own template is 7 KB in each figure."""
-    axis = {"showgrid": True, "zeroline": False, "automargin": True, "fixedrange": True}
-    figure.update_layout(
-        template=None,
-        height=height,
-        showlegend=False,
-        margin={"t": 8, "b": 8, "l": 8, "r": 12},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, sans-serif", "size": 12},
-        hovermode="x unified",
-    )
-    figure.update_xaxes(title={"text": x, "standoff": 6}, **axis)
-    return figure.update_yaxes(title=y, type="log", exponentformat="power", **axis)
-
-
-def _decades(values: np.ndarray) -> dict[str, Any]:
-    """Return the range and ticks of an axis that is to be the same in all charts: whole powers of ten."""
-    shown = np.log10(np.maximum(values[np.isfinite(values)], 1.0)) if np.isfinite(values).any() else np.zeros(1)
-    low, high = float(np.floor(shown.min())), float(np.ceil(shown.max() + 0.1))
-    return {"range": [low - 0.15, high], "dtick": 1 if high - low <= 6 else 2, "tick0": 0}
 
 
 def _thinned(depths: Sequence[int]) -> list[int]:
@@ -198,23 +290,5 @@ def _thinned(depths: Sequence[int]) -> list[int]:
     return kept
 
 
-def _positive(value: float, least: float, most: float = 1e300) -> float | None:
-    """Return what a logarithmic axis can show of a number: infinity as the most, 0 as the least, NaN as a gap."""
-    return None if np.isnan(value) else float(min(max(value, least), most))
-
-
 def _sweep_name(quantity: str, method: str) -> str:
     return quantity if method == "primal" else f"{quantity}, {method}"
-
-
-def _is_number(name: Any) -> bool:
-    try:
-        float(name)
-    except ValueError:
-        return False
-    return True
-
-
-def embedded(figures: Iterable[go.Figure]) -> list[str]:
-    """Return figures as JSON that may stand in a page's script."""
-    return [str(figure.to_json()).replace("<", "\\u003c") for figure in figures]

@@ -16,17 +16,31 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from chainback.changes import history_sections
 from chainback.comparison import KEYS, Comparison, compare, telling
 from chainback.errors import UsageError
 from chainback.isolation import DEFAULT_JOB, Job, Laboratory, Run, Tell, cache_folder
 from chainback.judgement import Verdict
-from chainback.report import SCHEMA, engine_verdict, markdown_table, records, writable_folder, write_csv, write_text
+from chainback.page import document, plotting
+from chainback.report import (
+    SCHEMA,
+    engine_verdict,
+    markdown_table,
+    records,
+    writable_folder,
+    write_csv,
+    write_text,
+)
+from chainback.sections import Section, is_number
+from chainback.sections import Table as Listing
 from chainback.versions import minors
 
 __all__ = ["Chronicle", "history"]
 
 _SWEEPS = ("activations", "functions")
 _HEADER = ("jax", "python", "verdict", "identical", "within bound", "drifted", "mended", "rejected", "ns a layer", "s")
+
+_COUNTED = "Identical (same bits), within bound, drifted, mended and rejected: rows, against the version before."
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,7 @@ class Chronicle:
         return pd.DataFrame(told, columns=columns)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write the tables, and README.md, the page that shows them.
+        """Write the tables, and the pages that show them: README.md, and history.html, which has charts.
 
         Raises:
             UsageError: The folder cannot be written.
@@ -124,6 +138,7 @@ class Chronicle:
         for name in ("versions", "engines", "sweeps", "changes"):
             write_csv(getattr(self, name)(), target / f"{name}.csv")
         write_text(target / "README.md", self.markdown())
+        write_text(target / "history.html", self.page())
 
     def print(self, console: Console | None = None) -> None:
         """Print a line for each version, and what changed."""
@@ -140,15 +155,8 @@ class Chronicle:
 
     def markdown(self) -> str:
         """Return the page of the history."""
-        first = self.ran[0].reading if self.ran else None
-        facts = first.environment if first else {}
-        lines = ["# The same gradients under release after release of JAX", ""]
-        lines += [f"{facts.get('cases', 0):,} chains, seed {facts.get('seed')}, on {_machine(facts)}.", ""]
-        lines += [markdown_table(_HEADER, self._rows()), ""]
-        lines += [
-            "Identical (same bits), within bound, drifted, mended and rejected: rows, against the version before.",
-            "",
-        ]
+        lines = ["# The same gradients under release after release of JAX", "", self._ran(), ""]
+        lines += [markdown_table(_HEADER, self._rows()), "", _COUNTED, ""]
         lines += ["## What changed", "", *(f"* {line}" for line in self._told()), ""]
         lines += [f"* {run.jax} did not run: {run.failure}" for run in self.runs if run.failure]
         for table in _SWEEPS:
@@ -157,6 +165,26 @@ class Chronicle:
                 lines += [f"## Errors of {table} that moved, root mean square in u", ""]
                 lines += [markdown_table(["", *(run.jax for run in self.ran)], cells), ""]
         return "\n".join(lines).rstrip() + "\n"
+
+    def page(self) -> str:
+        """Return the page of the history, as HTML."""
+        charts = plotting()
+        title = f"jax {self.runs[0].jax} … {self.runs[-1].jax}"
+        failures = [f"{run.jax} did not run: {run.failure}" for run in self.runs if run.failure]
+        ran = self._ran()
+        return document(None, title, ran, "", failures, self.sections(charts), missing=charts is None)
+
+    def sections(self, charts: Any) -> list[Section]:
+        """Return what the page says, for a page or a log; `charts` is the module that draws, or None."""
+        told = [[version, what] for version, _, what in (line.partition(": ") for line in self._told())]
+        names = [run.jax for run in self.ran]
+        moving = [Listing(("", *names), cells, table) for table in _SWEEPS if (cells := list(self._moving(table)))]
+        return history_sections(Listing(_HEADER, self._rows()), told, self.engines(), moving, charts)
+
+    def _ran(self) -> str:
+        first = self.ran[0].reading if self.ran else None
+        facts = first.environment if first else {}
+        return f"{facts.get('cases', 0):,} chains, seed {facts.get('seed')}, on {_machine(facts)}."
 
     def _rows(self) -> list[list[str]]:
         speed = self.engines().groupby("jax")["run_ns_per_layer"].median() if self.ran else {}
@@ -260,19 +288,11 @@ def _over(how: Any, rows: Iterable[dict[str, Any]], column: str) -> float:
 
 
 def _moved(cells: Sequence[str]) -> bool:
-    numbers = [float(cell) for cell in cells if _is_number(cell)]
-    words = {cell for cell in cells if not _is_number(cell)}
+    numbers = [float(cell) for cell in cells if is_number(cell)]
+    words = {cell for cell in cells if not is_number(cell)}
     if words:
         return bool(numbers) or len(words) > 1
     return max(numbers) - min(numbers) > 0.5 and max(numbers) > 1.5 * min(numbers)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _machine(facts: dict[str, Any]) -> str:

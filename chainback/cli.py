@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import webbrowser
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
 from chainback.isolation import Job
-from chainback.page import write_page
+from chainback.page import text, write_page
 from chainback.report import REPORT_FILES
-from chainback.sections import text
+from chainback.sections import markdown as in_markdown
+from chainback.showing import FORMATS, read_report
 from chainback.supervision import supervise
 
 __all__ = ["main"]
@@ -97,6 +99,27 @@ _OUTPUT = click.option(
 )
 
 
+class _Picture(click.Path):
+    """A file for a picture: refused at once, not when all is done."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if Path(value).suffix not in (".html", ".svg", ".png"):
+            self.fail(f"{value!r} is no picture: end it in .html, .svg or .png", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _picture(what: str) -> Callable[..., Any]:
+    return click.option("--picture", type=_Picture(), help=f"Draw {what}, too: .html, .svg or .png.")
+
+
+_PICTURES = click.option(
+    "--pictures",
+    type=click.Choice(FORMATS),
+    help="Write each chart of the page as a picture, too, into a folder beside it.",
+)
 _OPEN = click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 
 
@@ -123,8 +146,22 @@ def cli() -> None:
     """
 
 
+class _Seconds(click.ParamType):
+    """A time, as 90s, 30m, 8h or 2d."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip())
+        if found is None or float(found[1]) == 0:
+            self.fail(f"{value!r} is no time: write it as 90s, 30m, 8h or 2d", param, ctx)
+        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+
+
 @cli.command()
-@click.option("--cases", type=_Whole(), default=20_000, show_default=True, help="Chains in all; 1e6 is understood.")
+@click.option("--cases", type=_Whole(), help="Chains in all; 1e6 is understood.  [default: 20000; with --for no limit]")
+@click.option("--for", "duration", type=_Seconds(), help="Begin no further batch after that time: 90s, 30m, 8h, 2d.")
+@click.option("--resume", is_flag=True, help="Go on with the unfinished run in the output folder.")
 @click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
 @click.option(
     "--depths",
@@ -160,7 +197,7 @@ def cli() -> None:
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
 @_OPEN
 def verify(
-    cases: int,
+    cases: int | None,
     seed: int,
     depths: tuple[int, ...] | None,
     widths: tuple[int, ...] | None,
@@ -178,6 +215,8 @@ def verify(
     functions: bool,
     quiet: bool,
     show: bool,
+    duration: float | None,
+    resume: bool,
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
@@ -188,6 +227,8 @@ def verify(
             engines=_engines(engines, own),
             ensembles=ensembles,
             cases=cases,
+            duration=duration,
+            resume=resume,
             seed=seed,
             depths=depths,
             widths=widths,
@@ -212,13 +253,26 @@ def verify(
     return report.exit_code
 
 
-def _leave_page(what: Any, path: Path, *, show: bool, quiet: bool = False) -> None:
+def _leave_page(what: Any, path: Path, *, show: bool, quiet: bool = False, pictures: str | None = None) -> None:
     """Write a page, show it where that is asked for, and say its facts in a CI's log, where nobody sees pages."""
     write_page(what, path)
-    if os.environ.get("CI") and not quiet:
-        click.echo(text(what))
+    if pictures:
+        drawn = chainback.write_pictures(what, path, pictures)
+        told = f"Drew {len(drawn)} pictures in {drawn[0].parent}." if drawn else "The page has no charts to draw."
+        click.echo(told, err=quiet)
+    if not quiet:
+        _to_the_log(text(what))
     if show:
-        webbrowser.open(path.resolve().as_uri())
+        _open(path)
+
+
+def _to_the_log(said: str) -> None:
+    if os.environ.get("CI"):
+        click.echo(said)
+
+
+def _open(page: Path) -> None:
+    webbrowser.open(page.resolve().as_uri())
 
 
 def _announce(report: Any) -> None:
@@ -249,6 +303,21 @@ def merge(folders: tuple[Path, ...], output: Path, junit: Path | None, show: boo
     return report.exit_code
 
 
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_PICTURES
+@_OPEN
+def show(folder: Path, pictures: str | None, show: bool) -> int:
+    """Show the report in FOLDER again: print it, write its page anew, on request its charts as pictures.
+
+    Exit codes: those of the run that wrote it, or 2 where it cannot be read or drawn.
+    """
+    report = read_report(folder)
+    report.print(Console())
+    _leave_page(report, folder / "report.html", show=show, pictures=pictures)
+    return report.exit_code
+
+
 _MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
 
 
@@ -271,8 +340,11 @@ _MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a
     help="File for the rows.",
 )
 @_MARKDOWN
+@_PICTURES
 @_OPEN
-def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bool, show: bool) -> int:
+def compare(
+    old: Path, new: Path, false_alarm: float, output: Path, markdown: bool, pictures: str | None, show: bool
+) -> int:
     """Say what changed from the report OLD to the report NEW: folders, or their tolerance.csv.
 
     A page of the same name as the file for the rows, .html, is written beside it.
@@ -281,8 +353,12 @@ def compare(old: Path, new: Path, false_alarm: float, output: Path, markdown: bo
     """
     found = chainback.compare(old, new, false_alarm=false_alarm, output=output)
     _show(found, markdown)
-    _leave_page(found, output.with_name(output.name.removesuffix(".csv") + ".html"), show=show, quiet=markdown)
+    _leave_page(found, _beside(output), show=show, quiet=markdown, pictures=pictures)
     return found.exit_code
+
+
+def _beside(table: Path) -> Path:
+    return table.with_name(table.name.removesuffix(".csv") + ".html")
 
 
 _JOB = [
@@ -316,18 +392,23 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--seed", type=_Whole(), help="Decides which chains.  [default: as before, at first 0]")
 @click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
 @_MARKDOWN
+@_OPEN
 def baseline(
-    folder: Path, reason: str, cases: int | None, seed: int | None, platform: str | None, markdown: bool
+    folder: Path, reason: str, cases: int | None, seed: int | None, platform: str | None, markdown: bool, show: bool
 ) -> int:
     """Run the gate, and keep its report in FOLDER as what later runs are compared with.
 
-    Where something is worse than in the one that is there, it is kept only with a --reason.
+    Where something is worse than in the one that is there, it is kept only with a --reason. What changed stands in
+    FOLDER/comparison.html in any case.
     Exit codes: 0 taken, 1 something is worse, 3 the run was not accepted or not finished.
     """
     with _progress(quiet=False) as tell:
         found = chainback.baseline(folder, reason=reason, cases=cases, seed=seed, platform=platform, progress=tell)
+    if found.taken:
+        _leave_page(found.report, folder / "report.html", show=show and found.comparison is None, quiet=markdown)
     if found.comparison is not None:
         _show(found.comparison, markdown)
+        _leave_page(found.comparison, folder / "comparison.html", show=show, quiet=markdown)
     click.echo(found.sentence)
     return found.exit_code
 
@@ -336,10 +417,17 @@ def baseline(
 @click.option("--from", "old", default="installed", show_default=True, metavar="VERSION", help="The JAX to come from.")
 @click.option("--to", "new", multiple=True, metavar="VERSION", help="To go to; repeatable.  [default: newest]")
 @_with_job
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for the reports and comparisons.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-upgrade"),
+    show_default=True,
+    help="Folder for the reports, the comparisons and their pages.",
+)
 @_MARKDOWN
+@_OPEN
 def upgrade(
-    old: str, new: tuple[str, ...], pre: bool, cache: Path | None, output: Path | None, markdown: bool, **job: Any
+    old: str, new: tuple[str, ...], pre: bool, cache: Path | None, output: Path, markdown: bool, show: bool, **job: Any
 ) -> int:
     """Run the same cases under two or more versions of JAX, each in an environment of its own, and compare.
 
@@ -347,6 +435,11 @@ def upgrade(
     """
     found = chainback.upgrade(old, new or ("newest",), job=Job(**job), pre=pre, cache=cache, output=output, tell=_say)
     _show(found, markdown)
+    for comparison, page in zip(found.comparisons.values(), found.pages(output), strict=True):
+        if not markdown:
+            _to_the_log(text(comparison))
+        if show:
+            _open(page)
     return found.exit_code
 
 
@@ -386,9 +479,10 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
     show_default=True,
     help="Folder for the tables and the page.",
 )
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw a picture, too: .html, .svg or .png.")
+@_picture("it")
+@_OPEN
 def history(
-    versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, picture: Path | None, **job: Any
+    versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, picture: Path | None, show: bool, **job: Any
 ) -> int:
     """Run the same cases under release after release of JAX, and say what each changed.
 
@@ -397,6 +491,9 @@ def history(
     names = tuple(versions) if versions != "all" else ()
     found = chainback.history(names, job=Job(**job), pre=pre, cache=cache, output=output, tell=_say)
     found.print(Console())
+    _to_the_log(in_markdown(found.sections(None)))
+    if show:
+        _open(output / "history.html")
     if picture is not None:
         _pictures().save(_pictures().draw_history(found.engines()), picture)
     return found.exit_code
@@ -436,12 +533,15 @@ def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | Non
 
 
 @cli.command()
-@click.argument("case_id")
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw the matrices, too: .html, .svg or .png.")
-def explain(case_id: str, picture: Path | None) -> None:
-    """Show the extended Jacobian of one small case, and solve it step by step: forward mode, and reverse mode."""
+@click.argument("case")
+@_picture("the matrices and the steps")
+def explain(case: str, picture: Path | None) -> None:
+    """Show the extended Jacobian of one small case, and solve it step by step: forward mode, and reverse mode.
+
+    CASE is a case id, or MODULE:NAME of a chainback.Case(chain, x, y) of your own.
+    """
     start_jax()
-    found = chainback.explain(case_id)
+    found = chainback.explain(case)
     found.print(Console())
     if picture is not None:
         _pictures().save(_pictures().draw_matrices(found.matrices), picture)
@@ -477,7 +577,7 @@ def audit(cases: int, seed: int, platform: str | None, output: Path, peers: bool
 
 @cli.command()
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the tables.  [default: none are written]")
-@click.option("--picture", type=click.Path(path_type=Path), help="Draw a picture, too: .html, .svg or .png.")
+@_picture("it")
 def lecture(output: Path | None, picture: Path | None) -> int:
     """Run the lecture from which chainback grew, and set its printed figures beside what comes out here.
 
@@ -490,6 +590,29 @@ def lecture(output: Path | None, picture: Path | None) -> int:
     found.print(Console())
     if draw is not None and picture is not None:
         draw.save(draw.draw_lecture(found.drift, found.depth, found.layers, found.approximations), picture)
+    return found.exit_code
+
+
+@cli.command()
+@click.option("--only", type=_Names(), default=(), help="Names of rows.  [default: all]")
+@click.option("--quick", is_flag=True, help="Measure smaller things, in seconds: no matter for the targets.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-report"),
+    show_default=True,
+    help="Folder for bench.csv and bench.json.",
+)
+def bench(only: tuple[str, ...], quick: bool, output: Path) -> int:
+    """Measure how fast all of this is: every ratio side by side in one run, beside its target.
+
+    Rows: million, components, batch, triangular, training, memory, cases, depth, gpu.
+    Exit codes: 0 every target is met, 1 one is missed, 3 nothing was measured of which anything is asked.
+    """
+    start_jax()
+    with _progress(quiet=False) as tell:
+        found = chainback.bench(only=() if only == "all" else only, quick=quick, output=output, progress=tell)
+    found.print(Console())
     return found.exit_code
 
 

@@ -87,12 +87,15 @@ class Counts:
             [(place, Rejection(**item)) for place, item in state["rejections"]],
         )
 
-    def report(self, environment: dict[str, Any]) -> Report:
+    def report(self, environment: dict[str, Any], at: tuple[int, int] = (0, 0)) -> Report:
         """Return the report.
 
         Args:
             environment: What produced it; every row repeats the columns of `IDENTITY`, and rows follow its `engines`.
+            at: How many batches and tasks are done. All counts go into the report of a run that can be gone on with, or
+                that is a shard.
         """
+        keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
         identity = {name: environment[name] for name in IDENTITY}
         order = {name: place for place, name in enumerate(environment["engines"])}
 
@@ -115,7 +118,7 @@ class Counts:
             steps=frame(step.row() for step in steps),
             functions=frame(row for _, rows in sorted(self.functions.items()) for row in rows),
             curves=frame(_with_curve(row) for row in activations if CURVE in row),
-            counts=self.to_json() if "shard" in environment else None,
+            counts=self.to_json() | _cut_off(environment, at) if keep else None,
         )
 
 
@@ -125,6 +128,61 @@ def _without_curve(row: dict[str, Any]) -> dict[str, Any]:
 
 def _with_curve(row: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in _SWEPT} | row[CURVE]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run that was cut off had got to.
+
+    Attributes:
+        state: Batches done, tasks done, and what was counted.
+        elapsed_s: How long it had taken.
+    """
+
+    state: tuple[int, int, Counts] = field(default_factory=lambda: (0, 0, Counts()))
+    elapsed_s: float = 0.0
+
+
+def _cut_off(facts: dict[str, Any], at: tuple[int, int]) -> dict[str, Any]:
+    """Return what another process needs to know before it goes on with a run, ready for JSON."""
+    return {"run": _run_of(facts), "at": list(at), "elapsed_s": facts["elapsed_s"]}
+
+
+def _run_of(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: facts.get(name) for name in (*_SAME, "shard")}
+
+
+def resumed(folder: str | os.PathLike[str], facts: dict[str, Any]) -> Resumed:
+    """Return where the run in a folder had got to; the beginning where there is none.
+
+    Args:
+        folder: What `verify` was writing to.
+        facts: Of the run that is to go on with it.
+
+    Raises:
+        UsageError: The folder holds another run, or a finished one, or what it counted is damaged.
+    """
+    path = Path(folder) / COUNTS_FILE
+    if not path.exists():
+        if (Path(folder) / "environment.json").exists():
+            raise UsageError(f"{folder} holds a run that is finished: nothing is left to resume")
+        return Resumed()
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        counts, (done, tasks_done), elapsed, run = (
+            Counts.from_json(state),
+            state["at"],
+            state["elapsed_s"],
+            state["run"],
+        )
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise UsageError(f"cannot read {path}: it is damaged: begin the run anew in another folder") from None
+    wanted = json.loads(json.dumps(_run_of(facts)))
+    if different := [name for name in run | wanted if run.get(name) != wanted.get(name)]:
+        raise UsageError(f"{folder} holds another run: it has another {', '.join(different)}")
+    return Resumed((int(done), int(tasks_done), counts), float(elapsed))
 
 
 def part_of(name: str | None) -> tuple[int, int]:

@@ -125,7 +125,7 @@ class Source:
     def layers(self, options: tuple[str, ...], depth: int) -> tuple[str, ...]:
         """Return one activation a layer, the same for the whole batch."""
         picks = self._generator().integers(0, len(options) - 1, depth, endpoint=True)
-        return tuple(options[pick] for pick in picks)
+        return tuple(map(options.__getitem__, picks.tolist()))
 
     def depth(self, most: int) -> int:
         """Return how many of `most` layers are random ones: all of them half of the time, else any number."""
@@ -205,8 +205,9 @@ _OPERATING_POINTS = {
 def _near_isometry(source: Source, names: tuple[str, ...], width: int, wander: float) -> Case:
     """Couplings within `wander` of signed permutations: weights ±1/h'(c) where biases hold the argument near c."""
     depth = len(names)
-    points = [_OPERATING_POINTS[name] for name in names]
-    centre, level, gain = (np.array(column, np.float32) for column in zip(*points, strict=True))
+    kinds = {name: kind for kind, name in enumerate(dict.fromkeys(names))}
+    points = np.array([_OPERATING_POINTS[name] for name in kinds], np.float32)
+    centre, level, gain = points[[kinds[name] for name in names]].T
     before = np.concatenate([np.zeros(1, np.float32), level[:-1]])
     shift = source.integers(0, width - 1, depth, 1)
     columns = (np.arange(width) + shift) % width

@@ -5,8 +5,10 @@ And the one place where JAX, which reads its environment as it is imported, may 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -16,7 +18,7 @@ from typing import Any
 
 from chainback.errors import UsageError, sentence
 
-__all__ = ["environment", "start_jax"]
+__all__ = ["compiled_before", "environment", "start_jax", "user_cache"]
 
 _PACKAGES = ("chainback", "jax", "jaxlib", "numpy", "scipy", "pandas", "hypothesis")
 #: Environment variables that change what a compiler produces, or where it runs.
@@ -33,8 +35,14 @@ def version(package: str) -> str:
         return ""
 
 
+def user_cache() -> Path:
+    """Return chainback's own folder in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    return (Path(base) if base else Path.home() / ".cache") / "chainback"
+
+
 def start_jax() -> None:
-    """Import JAX, for the commands that are about to need it.
+    """Import JAX, for the commands that are about to need it, and have it keep what it compiles.
 
     Raises:
         UsageError: JAX does not start, as with an environment variable that it cannot read.
@@ -43,6 +51,43 @@ def start_jax() -> None:
         importlib.import_module("jax")
     except Exception as error:  # whatever a broken installation may raise
         raise UsageError(f"JAX does not start here: {sentence(error)}") from None
+    _keep_compiled()
+
+
+def _keep_compiled() -> None:
+    """Have JAX keep what it compiles, for the next process: in `JAX_COMPILATION_CACHE_DIR`, or in the user's cache.
+
+    A compiled program runs on the processor that it was compiled for, so each kind has a folder of its own there. JAX looks
+    a program up by all that decides it: the program, its own version and the compiler's, flags, and the device. With
+    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew.
+    """
+    jax = importlib.import_module("jax")
+    settings: dict[str, Any] = {
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        kind = hashlib.blake2b(json.dumps(_processor(), sort_keys=True).encode(), digest_size=8).hexdigest()
+        settings["jax_compilation_cache_dir"] = str(user_cache() / "compiled" / kind)
+    for name, value in settings.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
+    importlib.import_module("jax.monitoring").register_event_listener(_listen)
+
+
+#: How often JAX looked for a compiled program, and found it.
+_LOOKED = {"/jax/compilation_cache/compile_requests_use_cache": 0, "/jax/compilation_cache/cache_hits": 0}
+
+
+def _listen(event: str, **_: Any) -> None:
+    if event in _LOOKED:
+        _LOOKED[event] += 1
+
+
+def compiled_before() -> dict[str, int]:
+    """Return how many programs JAX has looked for in its cache of compiled ones, and how many it took from there."""
+    looked, found = _LOOKED.values()
+    return {"programs": looked, "taken_from_cache": found}
 
 
 def environment(now: datetime) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from chainback.comparison import Reading, read
-from chainback.environment import environment
+from chainback.environment import environment, user_cache
 from chainback.errors import BuildError
 
 __all__ = ["DEFAULT_JOB", "Job", "Laboratory", "Run", "Tell", "cache_folder", "source_digest", "uv"]
@@ -274,7 +274,7 @@ def source_digest(but: tuple[str, ...] = ()) -> str:
 @cache
 def _source() -> Path:
     """Return a folder that holds chainback alone: the one it is installed in may hold this environment's JAX as well."""
-    folder = _default_cache() / "source" / source_digest()
+    folder = user_cache() / "source" / source_digest()
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
@@ -288,14 +288,9 @@ def _source() -> Path:
     return folder
 
 
-def _default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
-    return (Path(base) if base else Path.home() / ".cache") / "chainback"
-
-
 def cache_folder(folder: str | os.PathLike[str] | None) -> Path:
     """Return the folder for environments and results: the one that is named, or chainback's own in the user's cache."""
-    return (Path(folder) if folder is not None else _default_cache()).absolute()
+    return (Path(folder) if folder is not None else user_cache()).absolute()
 
 
 def uv(*arguments: str) -> str:

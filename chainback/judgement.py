@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Shaped
@@ -19,7 +20,20 @@ from chainback.case import Case, Chain
 from chainback.errors import sentence
 from chainback.rounding import FLOAT32, Arithmetic
 
-__all__ = ["Component", "Judgement", "Steps", "Verdict", "component_at", "exit_code", "judge", "judge_steps", "overall"]
+__all__ = [
+    "Answer",
+    "Component",
+    "Judgement",
+    "Steps",
+    "Verdict",
+    "component_at",
+    "exit_code",
+    "judge",
+    "judge_answer",
+    "judge_steps",
+    "overall",
+    "read_answer",
+]
 
 Array = np.ndarray
 
@@ -83,6 +97,23 @@ class Component:
         return f"{self.name}: got {self.got:.9g}, expected {self.expected:.9g} ± {self.bound:.2g}"
 
 
+class Answer(NamedTuple):
+    """An engine's answer, as it was read.
+
+    Attributes:
+        components: In the component order of `Envelope`; None if it is no answer.
+        malformed: Why not: a wrong shape, a wrong dtype, nothing.
+    """
+
+    components: Shaped[Array, "batch components"] | None
+    malformed: str = ""
+
+    def same_bits(self, other: Answer) -> bool:
+        """Whether both are answers, and the same bit for bit."""
+        mine, others = self.components, other.components
+        return mine is not None and others is not None and mine.tobytes() == others.tobytes()
+
+
 @dataclass(frozen=True)
 class Judgement:
     """The judgement of one engine's answer on a case or a batch.
@@ -93,6 +124,7 @@ class Judgement:
             arrays below are empty then.
         got: The answer, in the component order of `Envelope`.
         deviation: got − reference; not finite where the answer is not.
+        error: |got − reference|.
         accepted_components: Where |got − reference| <= bound is true.
     """
 
@@ -100,14 +132,10 @@ class Judgement:
     malformed: str
     got: Float32[Array, "batch components"]
     deviation: Float64[Array, "batch components"]
+    error: Float64[Array, "batch components"]
     accepted_components: Bool[Array, "batch components"]
 
-    @property
-    def error(self) -> Float64[Array, "batch components"]:
-        """|got − reference|."""
-        return np.abs(self.deviation)
-
-    @property
+    @cached_property
     def accepted_cases(self) -> Bool[Array, " batch"]:
         """Decided, and right in every component."""
         decided = self.envelope.decided
@@ -117,7 +145,7 @@ class Judgement:
     def rejected_cases(self) -> Bool[Array, " batch"]:
         """Decided, and not accepted; every case when the answer is malformed."""
         decided = self.envelope.decided
-        return decided | True if self.malformed else decided & ~self.accepted_components.all(axis=1)
+        return decided | True if self.malformed else decided & ~self.accepted_cases
 
     @property
     def verdict(self) -> Verdict:
@@ -223,30 +251,40 @@ def judge(
         UsageError: The case itself cannot be used.
     """
     batch = case.as_batch()
-    bounds = envelope(batch, arithmetic) if within is None else within
-    answer, malformed = _read_answer(case, gradients)
-    if answer is None:
+    return judge_answer(envelope(batch, arithmetic) if within is None else within, read_answer(case, gradients))
+
+
+def judge_answer(within: Envelope, answer: Answer) -> Judgement:
+    """Judge an answer that was read already: see `judge`."""
+    if answer.components is None:
         nothing = np.empty((0, 0))
-        return Judgement(bounds, malformed, nothing.astype(np.float32), nothing, nothing.astype(bool))
-    return _within(bounds, answer)
+        return Judgement(within, answer.malformed, nothing.astype(np.float32), nothing, nothing, nothing.astype(bool))
+    return _within(within, answer.components)
 
 
 def _within(bounds: Envelope, answer: Array) -> Judgement:
     """Decide: the one comparison on which every verdict stands."""
     with np.errstate(invalid="ignore"):
         deviation = answer - bounds.reference
-        return Judgement(bounds, "", answer, deviation, np.abs(deviation) <= bounds.bound)
+        error = np.abs(deviation)
+        return Judgement(bounds, "", answer, deviation, error, error <= bounds.bound)
 
 
-def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch components"] | None, str]:
-    """Return the answer as rows of components, or None and what is wrong with it."""
+def read_answer(case: Case, gradients: Any) -> Answer:
+    """Read what an engine answered on a case, or batch of cases: this is where an answer is fetched from its device.
+
+    Args:
+        case: What was asked.
+        gradients: As for `judge`; whatever its arrays raise makes the answer malformed.
+    """
     if gradients is None:
-        return None, "it returned nothing, expected (dweights, dbiases)"
+        return Answer(None, "it returned nothing, expected (dweights, dbiases)")
     if isinstance(gradients, Chain):
         gradients = (gradients.weights, gradients.biases)
     if not isinstance(gradients, tuple | list) or len(gradients) != 2:
         length = f" of length {len(gradients)}" if isinstance(gradients, tuple | list) else ""
-        return None, f"it returned a {type(gradients).__name__}{length}, expected the pair (dweights, dbiases)"
+        found = f"a {type(gradients).__name__}{length}"
+        return Answer(None, f"it returned {found}, expected the pair (dweights, dbiases)")
     parts = []
     for name, value, asked in zip(
         ("dweights", "dbiases"), gradients, (case.chain.weights, case.chain.biases), strict=True
@@ -256,10 +294,10 @@ def _read_answer(case: Case, gradients: Any) -> tuple[Shaped[Array, "batch compo
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever an engine's own array type may raise
-            return None, f"its {name} cannot be read as an array ({sentence(error)})"
+            return Answer(None, f"its {name} cannot be read as an array ({sentence(error)})")
         if array.dtype != asked.dtype:
-            return None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}"
+            return Answer(None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}")
         if array.shape != tuple(asked.shape):
-            return None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}"
+            return Answer(None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}")
         parts.append(array if case.chain.is_batch else array[None])
-    return components_of(*parts), ""
+    return Answer(components_of(*parts))

@@ -11,18 +11,23 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from chainback.changes import comparison_sections, moved
 from chainback.comparison import Comparison
+from chainback.findings import report_sections
 from chainback.judgement import Verdict
 from chainback.report import Report, write_text
-from chainback.sections import Section, Table, comparison_sections, report_sections
+from chainback.sections import Section, Table, is_number, markdown
+from chainback.stylesheet import STYLE
 
-__all__ = ["comparison_page", "report_page", "write_page"]
+__all__ = ["comparison_page", "document", "plotting", "report_page", "slug", "text", "write_page"]
 
 
 def write_page(what: Report | Comparison, path: str | Path) -> None:
@@ -37,21 +42,28 @@ def write_page(what: Report | Comparison, path: str | Path) -> None:
 def report_page(report: Report) -> str:
     """Return the page of a report."""
     title, _, remarks = report.told()
-    charts = _charts()
+    charts = plotting()
     sections = report_sections(report, charts)
     word = str(report.verdict).upper()
-    return _page(report.verdict, word, title, _when(report.environment), remarks, sections, missing=charts is None)
+    return document(report.verdict, word, title, _when(report.environment), remarks, sections, missing=charts is None)
 
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the page of a comparison."""
     verdict = {0: Verdict.ACCEPTED, 1: Verdict.REJECTED}.get(comparison.exit_code, Verdict.UNDECIDED)
     title, _, _, remarks = comparison.told()
-    sections = comparison_sections(comparison)
-    return _page(verdict, comparison.outcome, title, "", remarks, sections)
+    charts = plotting()
+    sections = comparison_sections(comparison, charts)
+    missing = charts is None and moved(comparison)
+    return document(verdict, comparison.outcome, title, "", remarks, sections, missing=missing)
 
 
-def _charts() -> Any:
+def text(what: Report | Comparison) -> str:
+    """Return the facts of a page as Markdown, for a log."""
+    return markdown(report_sections(what, None) if isinstance(what, Report) else comparison_sections(what, None))
+
+
+def plotting() -> Any:
     """Return the module that draws, or None where plotly is not installed."""
     try:
         return importlib.import_module("chainback.charts")
@@ -73,8 +85,8 @@ def _when(environment: dict[str, Any]) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _page(
-    verdict: Verdict,
+def document(
+    verdict: Verdict | None,
     word: str,
     title: str,
     when: str,
@@ -83,11 +95,22 @@ def _page(
     *,
     missing: bool = False,
 ) -> str:
+    """Return a page.
+
+    Args:
+        verdict: Its colour; None for a page that gives no verdict.
+        word: Its heading.
+        title: What it is about.
+        when: What produced it, in one line.
+        remarks: What else there is to say.
+        sections: Its parts.
+        missing: Whether it would have charts, were plotly installed.
+    """
     charts = [chart for section in sections for chart in section.charts]
     return Template(_PAGE).substitute(
         title=escape(f"{word}: {title}"),
-        style=_STYLE,
-        verdict=escape(str(verdict).replace(" ", "-")),
+        style=STYLE,
+        verdict=escape(str(verdict or "none").replace(" ", "-")),
         word=escape(word),
         what=escape(title),
         when=escape(when),
@@ -109,10 +132,11 @@ def _sections(sections: Sequence[Section]) -> Iterator[str]:
         kind = "panels" if len(panels) > 1 else "panel"
         yield "\n".join(
             (
-                f'<section id="{_slug(section.title)}"><h2>{escape(section.title)}</h2>',
+                f'<section id="{slug(section.title)}"><div class="head"><h2>{escape(section.title)}</h2>',
                 f"<p>{escape(section.lead)}</p>",
-                *map(_html_table, section.tables),
                 _legend(section.legend),
+                "</div>",
+                *map(_html_table, section.tables),
                 f'<div class="{kind}">{"".join(panels)}</div>' if panels else "",
                 *map(_folded, section.folded),
                 "</section>",
@@ -120,8 +144,9 @@ def _sections(sections: Sequence[Section]) -> Iterator[str]:
         )
 
 
-def _slug(title: str) -> str:
-    return escape(title.lower().replace(" ", "-"))
+def slug(title: str) -> str:
+    """Return a title as an anchor or a file's name."""
+    return re.sub(r"[^a-z0-9_.]+", "-", title.lower()).strip("-.")
 
 
 def _legend(entries: Sequence[tuple[str, str, str]]) -> str:
@@ -153,41 +178,63 @@ def _folded(table: Table) -> str:
 
 
 def _html_table(table: Table) -> str:
-    name = f"<h3>{escape(table.name)}</h3>" if table.name else ""
-    numbers = [any(_kind(row[j]) == "number" for row in table.rows) for j in range(len(table.header))]
+    columns = range(len(table.header))
+    kinds = [[_kind(table, i, j, cell) for j, cell in enumerate(row)] for i, row in enumerate(table.rows)]
+    # A column is of numbers where all of it is; a table with much text is one card a row on a phone.
+    numbers = [all(_is_number(row[j]) for row in table.rows) and "shade" not in str(kinds) for j in columns]
+    stacked = " class=stacked" if any(kind in ("long", "command") for row in kinds for kind in row) else ""
     head = "".join(
-        f"<th{' class=number' * is_number}>{escape(column)}</th>"
-        for column, is_number in zip(table.header, numbers, strict=True)
+        f"<th{' class=number' * numeric}>{escape(column)}</th>"
+        for column, numeric in zip(table.header, numbers, strict=True)
     )
     body = "".join(
-        "<tr>" + "".join(_cell(table, i, j, cell) for j, cell in enumerate(row)) + "</tr>\n"
+        "<tr>" + "".join(_cell(row[j], kinds[i][j], table.header[j], numbers[j]) for j in columns) + "</tr>\n"
         for i, row in enumerate(table.rows)
     )
-    return f'{name}<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    name = f"<h3>{escape(table.name)}</h3>" if table.name else ""
+    table_ = f"<table{stacked}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'{name}<div class="scroll">{table_}</div>'
 
 
-def _cell(table: Table, row: int, column: int, text: str) -> str:
-    words = {str(verdict): str(verdict).replace(" ", "-") for verdict in Verdict}
-    command = text.startswith("chainback replay ")
-    kind = words.get(text) or table.mark(row, column) or ("" if command else _kind(text))
-    inside = f"<code>{escape(text)}</code>" if command else escape(text)
-    return f'<td class="{kind}">{inside}</td>' if kind else f"<td>{inside}</td>"
+def _cell(text: str, kind: str, column: str, numeric: bool) -> str:
+    classes = " ".join(filter(None, (kind, "number" if numeric else "")))
+    inside = f"<code>{escape(text)}</code>" if kind == "command" else escape(text)
+    classed = f' class="{classes}"' if classes else ""
+    named = f' data-name="{escape(column)}"' if column else ""
+    return f"<td{classed}{named}>{inside}</td>"
 
 
-def _kind(text: str) -> str:
-    """Return the class of a cell by what stands in it: a number, or much text."""
-    plain = text.replace(",", "").rstrip("%")
-    if plain in ("–", "inf", "nan") or plain.lstrip("-").replace(".", "").replace("e+", "").replace("e-", "").isdigit():
-        return "number"
+def _kind(table: Table, row: int, column: int, text: str) -> str:
+    """Return the class of a cell by what stands in it: a verdict, a command, much text."""
+    if text in _VERDICTS:
+        return _VERDICTS[text]
+    if marked := table.mark(row, column):
+        return marked
+    if text.startswith("chainback replay "):
+        return "command"
     return "worse" if text.startswith("WORSE ") else "long" if len(text) > 60 else ""
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell holds a number, a share, an old number and a new one, or nothing."""
+    parts = [part.replace(",", "").removesuffix("%") for part in text.split(" → ")]
+    return all(part in ("", "–") or is_number(part) for part in parts)
+
+
+_VERDICTS = {str(verdict): str(verdict).replace(" ", "-") for verdict in Verdict}
+
+
+@cache
+def _bundle() -> str:
+    """Return plotly's own script, compressed, in base64; all pages of a run have the same."""
+    script = importlib.import_module("plotly.offline").get_plotlyjs().encode()
+    return base64.b64encode(gzip.compress(script, 6, mtime=0)).decode()
 
 
 def _scripts(figures: Sequence[str]) -> str:
     """Return the charts: plotly's bundle, compressed, the figures, and what unpacks and draws them."""
-    bundle = importlib.import_module("plotly.offline").get_plotlyjs().encode()
-    packed = base64.b64encode(gzip.compress(bundle, 6, mtime=0)).decode()
     return (
-        f'<script type="text/plain" id="plotly">{packed}</script>\n'
+        f'<script type="text/plain" id="plotly">{_bundle()}</script>\n'
         f'<script type="application/json" id="figures">[{",".join(figures)}]</script>\n'
         f'<script type="module">{_DRAW}</script>'
     )
@@ -227,67 +274,6 @@ $scripts
 </body>
 </html>
 """
-
-_STYLE = """
-:root {
-  --paper: #ffffff; --ink: #1c2024; --soft: #5c6670; --rule: #e3e6ea; --card: #f6f7f9;
-  --good: #18794e; --bad: #c6262e; --doubt: #a05a00; --blue: 42 143 216;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #14171a; --ink: #e6e9ec; --soft: #9aa5b1; --rule: #2d333a; --card: #1c2126;
-    --good: #4cc38a; --bad: #ff6b70; --doubt: #f1a10d;
-  }
-}
-@media print {
-  :root {
-    --paper: #ffffff; --ink: #000000; --soft: #444444; --rule: #cccccc; --card: #ffffff;
-    --good: #18794e; --bad: #c6262e; --doubt: #a05a00;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; padding: 1rem clamp(0.75rem, 3vw, 2rem) 4rem; max-width: 76rem;
-  background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
-}
-header { border-left: 0.5rem solid var(--doubt); background: var(--card); padding: 0.9rem 1.2rem; border-radius: 0.4rem; }
-header.accepted { border-color: var(--good); } header.rejected { border-color: var(--bad); }
-h1 { margin: 0; font-size: 1.7rem; letter-spacing: 0.02em; color: var(--doubt); }
-.accepted h1 { color: var(--good); } .rejected h1 { color: var(--bad); }
-h2 { margin: 2.4rem 0 0.3rem; font-size: 1.2rem; } h3 { margin: 1rem 0 0.3rem; font-size: 1rem; }
-header p, section > p { margin: 0.2rem 0; } section > p, .when { color: var(--soft); max-width: 60rem; }
-.when { font-size: 0.87rem; }
-.remarks { margin: 1rem 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
-.missing { border: 1px solid var(--rule); border-radius: 0.4rem; padding: 0.6rem 1rem; background: var(--card); }
-.scroll { overflow-x: auto; margin: 0.6rem 0; }
-table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
-th { text-align: left; color: var(--soft); font-weight: 600; vertical-align: bottom; }
-th, td { padding: 0.28rem 0.9rem 0.28rem 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-td { vertical-align: top; }
-.number { text-align: right; } td.long { white-space: normal; min-width: 18rem; overflow-wrap: anywhere; }
-td.accepted { color: var(--good); } td.undecided, td.known { color: var(--doubt); }
-td.rejected, td.worse, td.wrong { color: var(--bad); font-weight: 600; } td.not-run, td.not-there { color: var(--soft); }
-td.shade, td.wrong { text-align: center; padding: 0.28rem 0.5rem; min-width: 3.4rem; border: 2px solid var(--paper); }
-$shades
-code { font: 0.85em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
-td code { user-select: all; }
-details { margin: 0.6rem 0; } summary { cursor: pointer; color: var(--soft); }
-.legend { display: flex; flex-wrap: wrap; gap: 0.15rem 1.1rem; list-style: none; margin: 0.7rem 0; padding: 0;
-  font-size: 0.85rem; }
-.legend svg { margin-right: 0.4rem; vertical-align: middle; }
-.panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
-figure { margin: 0; min-width: 0; break-inside: avoid; } figcaption { font-weight: 600; font-size: 0.9rem; }
-.chart { min-height: 240px; }
-.chart svg:not(.hover) text { fill: var(--ink) !important; }
-.chart .gridlayer path { stroke: var(--rule) !important; }
-.chart .hoverlayer .bg, .chart .hoverlayer .legend rect { fill: var(--card) !important; stroke: var(--rule) !important; }
-@media print {
-  body { font-size: 10pt; max-width: none; padding: 0; } h2 { break-after: avoid; } tr { break-inside: avoid; }
-  .scroll { overflow: visible; } td.long { min-width: 0; } th, td { white-space: normal; padding-right: 0.5rem; }
-  details::details-content { content-visibility: visible; block-size: auto; }
-  .panels { grid-template-columns: 1fr 1fr; }
-}
-""".replace("$shades", "\n".join(f".shade{i} {{ background: rgb(var(--blue) / {0.055 * i:.3g}); }}" for i in range(11)))
 
 _DRAW = """
 const old = document.getElementById("old");

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,19 +12,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io
 from plotly.subplots import make_subplots
 
-from chainback.errors import ChainbackError, sentence
+from chainback.errors import ChainbackError, UsageError
 from chainback.judgement import Verdict
 from chainback.report import write_text
 
-__all__ = ["draw_history", "draw_lecture", "draw_matrices", "line_styles", "save"]
+__all__ = ["draw_history", "draw_lecture", "draw_matrices", "field_of_bits", "line_styles", "save", "save_all"]
 
 #: A hue for each mode of differentiation, a dash for each way to write it.
 #: Source: Okabe and Ito (2008), with a lighter blue, for dark pages.
 _HUES = {"forward": "#E69F00", "reverse": "#2A8FD8", "triangular": "#009E73"}
 #: A matrix of more columns than this is drawn without its numbers.
 _MOST_WRITTEN = 16
+#: Pixels from one matrix to the next; more where the names of the columns stand upright.
+_BETWEEN, _BETWEEN_WIDE = 66, 105
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -52,7 +57,7 @@ def draw_history(engines: pd.DataFrame) -> go.Figure:
         line |= {"line": styles[name], "marker": {"size": 5}}
         figure.add_trace(go.Scatter(y=rows["error_u_rms"], **line), row=1, col=1)
         figure.add_trace(go.Scatter(y=rows["run_ns_per_layer"], showlegend=False, **line), row=3, col=1)
-    figure.add_trace(_bits(engines, versions, names), row=2, col=1)
+    figure.add_trace(field_of_bits(engines, versions, names), row=2, col=1)
     figure.update_xaxes(type="category")
     figure.update_yaxes(type="log", row=1, col=1)
     figure.update_yaxes(type="log", row=3, col=1)
@@ -110,7 +115,7 @@ def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
     return styles
 
 
-def _bits(engines: pd.DataFrame, versions: Sequence[str], names: Sequence[str]) -> go.Heatmap:
+def field_of_bits(engines: pd.DataFrame, versions: Sequence[str], names: Sequence[str]) -> go.Heatmap:
     """Number the distinct digests of each engine in the order of their appearance."""
     places, marks = np.full((len(names), len(versions)), np.nan), np.full((len(names), len(versions)), "", object)
     for i, name in enumerate(names):
@@ -142,8 +147,17 @@ def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
     Args:
         matrices: By their titles; rows and columns are named by index and columns.
     """
-    heights = [len(matrix) for matrix in matrices.values()]
-    figure = make_subplots(rows=len(matrices), cols=1, subplot_titles=list(matrices), vertical_spacing=0.07)
+    tall = [len(matrix) for matrix in matrices.values()]
+    cell = 26 if sum(tall) <= 60 else 13
+    between = _BETWEEN if all(matrix.shape[1] <= _MOST_WRITTEN for matrix in matrices.values()) else _BETWEEN_WIDE
+    height = cell * sum(tall) + between * (len(tall) - 1)
+    figure = make_subplots(
+        rows=len(matrices),
+        cols=1,
+        subplot_titles=list(matrices),
+        row_heights=[rows / sum(tall) for rows in tall],
+        vertical_spacing=between / height,
+    )
     for place, matrix in enumerate(matrices.values(), start=1):
         values = matrix.to_numpy(dtype=float)
         shown = np.where(values == 0, np.nan, np.arcsinh(values))
@@ -165,12 +179,11 @@ def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
             hovertemplate="row %{y}, column %{x}: %{customdata:.9g}<extra></extra>",
         )
         figure.add_trace(heatmap, row=place, col=1)
-    figure.update_yaxes(autorange="reversed", type="category", showgrid=False)
-    figure.update_xaxes(type="category", showgrid=False)
-    height = 130 * len(matrices) + 30 * sum(heights)
-    figure.update_layout(
-        template="plotly_white", height=height, width=1000, margin={"t": 40, "b": 40, "l": 60, "r": 20}
-    )
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True)
+    figure.update_xaxes(type="category", showgrid=False, tickangle=0 if between == _BETWEEN else None)
+    figure.update_annotations(font_size=14)
+    margin = {"t": 40, "b": 40, "l": 20, "r": 20}
+    figure.update_layout(template="plotly_white", height=height + 80, width=900, margin=margin)
     return figure
 
 
@@ -184,11 +197,49 @@ def save(figure: go.Figure, path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.suffix == ".html":
         write_text(target, figure.to_html(include_plotlyjs=True, full_html=True))
-        return
+    else:
+        save_all({target: figure})
+
+
+def save_all(pictures: Mapping[Path, go.Figure]) -> None:
+    """Write pictures of one folder as .svg or .png by plotly's exporter, all by one browser, and all or none.
+
+    Raises:
+        ChainbackError: The exporter, or the browser that it needs, is not there.
+        UsageError: A file is neither, or cannot be written.
+    """
+    targets, figures = list(pictures), list(pictures.values())
+    first = targets[0]
+    if wrong := [path.name for path in targets if path.suffix not in (".svg", ".png")]:
+        raise UsageError(f"cannot draw {wrong[0]}: a picture ends in .html, .svg or .png")
     try:
-        drawn = figure.to_image(format=target.suffix[1:])
-    except (ValueError, RuntimeError, ImportError, OSError) as error:
+        first.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".chainback.", dir=first.parent) as place:
+            drawn = [Path(place) / path.name for path in targets]
+            _export(figures, drawn, first.name)
+            for picture, path in zip(drawn, targets, strict=True):
+                os.replace(picture, path)
+    except OSError as error:
+        raise UsageError(f"cannot write {first}: {error.strerror}: choose a place that can be written") from None
+
+
+def _export(figures: Sequence[go.Figure], files: Sequence[Path], name: str) -> None:
+    if importlib.util.find_spec("kaleido") is None:
+        raise ChainbackError(f"cannot draw {name}: kaleido is not there: pip install 'chainback[pictures]'")
+    sizes = {side: [figure.layout[side] for figure in figures] for side in ("width", "height")}
+    try:
+        plotly.io.write_images(list(figures), list(files), **sizes)
+    except Exception as error:  # whatever exporter and browser may raise
         raise ChainbackError(
-            f"cannot draw {target.name}: {sentence(error)}: install kaleido, and Chrome or Chromium, or ask for .html"
+            f"cannot draw {name}: {_first_words(error)}: install Chrome or Chromium, or ask for .html"
         ) from None
-    target.write_bytes(drawn)
+    if not all(file.exists() for file in files):
+        raise ChainbackError(f"cannot draw {name}: plotly's exporter gave no picture: ask for .html")
+
+
+def _first_words(error: BaseException) -> str:
+    """Return the first line of what an exporter's exception says, which may begin with an empty one, or be a tuple."""
+    said: Any = error.args
+    while isinstance(said, tuple) and said:
+        said = said[0]
+    return next(filter(None, map(str.strip, str(said).splitlines())), type(error).__name__).rstrip(".")

@@ -7,19 +7,23 @@ by exact identity layers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from chainback.ensembles import Ensemble
 from chainback.errors import UsageError
 
-__all__ = ["MOST_LAYERS_ONE_BY_ONE", "Batch", "plan", "sample_shape"]
+__all__ = ["MOST_LAYERS_ONE_BY_ONE", "Batch", "Plan", "plan", "sample_shape"]
 
 _NARROW = ((3, 4, 5), (7, 8, 9), (15, 16, 17, 31, 32, 33))
-#: A run of so many cases affords more shapes.
-_GENEROUS = 100_000
+#: A run of so many cases affords more depths, and of so many more widths. A shape costs a processor about 12 s of
+#: compilation for the eight engines, as much as 350,000 cases (JAX 0.10.2, measured on a run of a million).
+_GENEROUS, _LAVISH = 100_000, 3_000_000
 _NARROW_GENEROUS = ((3, 4, 5), (7, 8, 9), (15, 16, 17), (31, 32, 33))
 _DEEP = (1023, 1024, 1025)
 #: For widths above 1: widths, depths, and the share of cases. Forward mode's work grows as N² n⁴.
@@ -36,8 +40,7 @@ _MOST_DEPTHS = 8
 MOST_LAYERS_ONE_BY_ONE = 64
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One batch of a run.
 
     Attributes:
@@ -64,6 +67,30 @@ class _Shape:
     share: float
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The batches of a run, families and shapes interleaved so that an interrupted run has seen all of them.
+
+    They are made as they are asked for: a run of 10⁹ cases has a million of them.
+
+    Attributes:
+        parts: For each family and shape its first batch, with the number of cases in all of them as `judged`.
+    """
+
+    parts: tuple[Batch, ...]
+
+    def __len__(self) -> int:
+        return sum(-(-part.judged // part.rows) for part in self.parts)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number in itertools.count():
+            left = [part for part in self.parts if number * part.rows < part.judged]
+            if not left:
+                return
+            for part in left:
+                yield part._replace(number=number, judged=min(part.rows, part.judged - number * part.rows))
+
+
 def plan(
     ensembles: Sequence[Ensemble],
     *,
@@ -71,8 +98,8 @@ def plan(
     seed: int,
     depths: Sequence[int] | None = None,
     widths: Sequence[int] | None = None,
-) -> list[Batch]:
-    """Return the batches of a run, families and shapes interleaved so that an interrupted run has seen all of them.
+) -> Plan:
+    """Return the batches of a run.
 
     Args:
         ensembles: The families.
@@ -93,22 +120,17 @@ def plan(
     for label, values, most in (("depths", depths, 10_000_000), ("widths", widths, 4096)):
         if values is not None and (not values or min(values) < 1 or max(values) > most):
             raise UsageError(f"`{label}` must be numbers from 1 to {most}, got {list(values)}")
-    families = [(e, _shapes(e, cases >= _GENEROUS, seed, depths, widths)) for e in ensembles]
+    families = [(e, _shapes(e, cases, seed, depths, widths)) for e in ensembles]
     parts = [(family, shape) for family, shapes in families for shape in shapes]
     counts = _apportion(cases, [shape.share for _, shape in parts])
     rows = _batch_sizes(parts, counts, seed)
-    queues = []
-    for (family, shape), count in zip(parts, counts, strict=True):
-        size = rows[shape.depth, shape.width]
-        starts = range(0, count, size)
-        queues.append(
-            [
-                Batch(family.name, shape.depth, shape.width, number, size, min(size, count - start))
-                for number, start in enumerate(starts)
-            ]
+    return Plan(
+        tuple(
+            Batch(family.name, shape.depth, shape.width, 0, rows[shape.depth, shape.width], count)
+            for (family, shape), count in zip(parts, counts, strict=True)
+            if count
         )
-    rounds = max(len(queue) for queue in queues)
-    return [queue[r] for r in range(rounds) for queue in queues if r < len(queue)]
+    )
 
 
 def sample_shape(
@@ -131,12 +153,12 @@ def _generator(seed: int, purpose: str) -> np.random.Generator:
 
 
 def _shapes(
-    family: Ensemble, generous: bool, seed: int, depths: Sequence[int] | None, widths: Sequence[int] | None
+    family: Ensemble, cases: int, seed: int, depths: Sequence[int] | None, widths: Sequence[int] | None
 ) -> list[_Shape]:
     # The shapes of a seed are the same for every family, so that families share compiled programs.
     generator = _generator(seed, "shapes")
-    narrow = [int(generator.choice(group)) for group in (_NARROW_GENEROUS if generous else _NARROW)]
-    groups = _WIDE_GENEROUS if generous else _WIDE
+    narrow = [int(generator.choice(group)) for group in (_NARROW_GENEROUS if cases >= _GENEROUS else _NARROW)]
+    groups = _WIDE_GENEROUS if cases >= _LAVISH else _WIDE
     wide = [(int(generator.choice(w)), int(generator.choice(d)), share) for w, d, share in groups]
     deep = int(generator.choice(_DEEP))
     if depths is None and widths is None:
@@ -189,7 +211,8 @@ def _batch_sizes(
     for (depth, width), count in least.items():
         fitting = max(1, _WEIGHTS_IN_BATCH // (depth * width**2))
         goal = min(fitting, max(1, count // _BATCHES))
-        power = 1 << (goal.bit_length() - 1)
+        # A long run takes the nearest power; a short one would have too few batches.
+        power = 1 << (round(math.log2(goal)) if count >= _GENEROUS // _BATCHES else goal.bit_length() - 1)
         beside = [size for size in (power - 1, power, power + 1) if 1 <= size <= max(1, count)]
         sizes[depth, width] = int(generator.choice(beside))
     return sizes

@@ -7,6 +7,7 @@ choice of activations. Nothing here knows of gradients.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +58,13 @@ def activate(which: str | Array, z: Array) -> Array:
     """Return h(z) for one layer's name or code."""
     if isinstance(which, str):
         return function(which)(z)
-    return lax.switch(which, [function(name) for name in ACTIVATIONS], z)
+    return _switch(which, z, tuple(ACTIVATIONS))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _switch(code: Array, z: Array, known: tuple[str, ...]) -> Array:
+    """Jitted, so that an unrolled program traces it once, and not for each of its layers."""
+    return lax.switch(code, [function(name) for name in known], z)
 
 
 def unrolled(

@@ -69,7 +69,7 @@ class Report:
         steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
             system that they computed, on the first batch of every ensemble and shape.
         functions: Each elementary function's value and derivatives against truth, alone; empty unless it was asked for.
-        counts: Of a shard, all that it counted, ready for JSON; else None.
+        counts: Of a shard, or a run that can be gone on with, all that it counted, ready for JSON; else None.
         curves: Each sweep of an activation once more, as the largest error in u by z: a column for each bin of z, named by
             its middle.
     """
@@ -147,6 +147,8 @@ class Report:
             write_csv(frame, target / name)
         if self.counts is not None:
             write_text(target / COUNTS_FILE, json.dumps(self.counts, separators=(",", ":")) + "\n")
+        else:
+            (target / COUNTS_FILE).unlink(missing_ok=True)  # of an earlier run, or of this one while it was cut off
         write_text(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
@@ -479,6 +481,7 @@ _TEXT = frozenset(
         *("execution", "judged", "tool", "ensemble", "activation", "quantity", "method", "verdict", "worst_case"),
         *(
             "digest",
+            *("unit", "sense", "ours", "theirs", "skipped"),
             "note",
             "fault",
             "what",

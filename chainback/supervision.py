@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,6 +39,8 @@ TIME_LIMIT = 300.0
 _MEMORY_SHARE = 0.8
 #: Seconds between two hand-overs of what was counted.
 _CHECKPOINT_S = 5.0
+#: Seconds between two reports of an unfinished run.
+_PUBLISH_S = 60.0
 _POLL_S = 0.1
 #: Deaths of a worker outside any step after which the run is given up.
 _MOST_UNEXPLAINED = 2
@@ -119,13 +122,18 @@ class Watch:
         lost: The steps that earlier workers did not survive, and what became of those.
         careful: Whether to do one thing at a time, so that a death has one cause.
         interruption: A request to stop.
+        publish: Takes a report of what was counted so far; by default none is made.
+        report: Makes one.
     """
 
     send: Callable[[tuple[str, Any]], None] | None = None
     lost: dict[Step, str] = field(default_factory=dict)
     careful: bool = False
     interruption: Interruption = field(default_factory=Interruption)
+    publish: Callable[[Report], None] | None = None
+    report: Callable[[], Report] | None = None
     _handed_over: float = field(default_factory=time.monotonic)
+    _published: float = field(default_factory=time.monotonic)
 
     def started(self) -> None:
         """Say that JAX is there and has a device."""
@@ -151,10 +159,13 @@ class Watch:
             self.send(("end", step))
 
     def hand_over(self, state: Callable[[], Any]) -> None:
-        """Hand over what was counted, if it is time again."""
+        """Hand over what was counted, and publish it, if it is time again."""
         if self.send is not None and time.monotonic() - self._handed_over > _CHECKPOINT_S:
             self.send(("checkpoint", pickle.dumps(state())))
             self._handed_over = time.monotonic()
+        if self.publish is not None and self.report is not None and time.monotonic() - self._published > _PUBLISH_S:
+            self.publish(self.report())
+            self._published = time.monotonic()
 
 
 def serve(module: str, name: str) -> None:
@@ -178,7 +189,8 @@ def serve(module: str, name: str) -> None:
 
     sys.path[:] = pickle.load(sys.stdin.buffer)
     job = pickle.load(sys.stdin.buffer)
-    watch = Watch(send, job["lost"], job["careful"])
+    publish = partial(_as_message, send) if job["publish"] else None
+    watch = Watch(send, job["lost"], job["careful"], publish=publish)
     if job["stop"]:
         watch.interruption.request()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, watch.interruption), daemon=True).start()
@@ -194,6 +206,10 @@ def serve(module: str, name: str) -> None:
     send(answer)
     channel.close()
     os._exit(0)  # an engine's threads may not let the interpreter end
+
+
+def _as_message(send: Callable[[tuple[str, Any]], None], report: Report) -> None:
+    send(("unfinished", report))
 
 
 def _listen(supervisor: BinaryIO, interruption: Interruption) -> None:
@@ -250,7 +266,12 @@ class _Worker:
                 pipe.close() if pipe else None
 
     def outcome(
-        self, time_limit: float, memory_limit: float, progress: Progress, interruption: Interruption
+        self,
+        time_limit: float,
+        memory_limit: float,
+        progress: Progress,
+        publish: Callable[[Report], None],
+        interruption: Interruption,
     ) -> tuple[str, Any]:
         """Wait for ("report", report), ("usage", sentence), ("fault", traceback) or ("death", what it died of)."""
         passed_on = False
@@ -275,6 +296,8 @@ class _Worker:
                 self.checkpoint = content
             elif kind == "progress":
                 progress(*content)
+            elif kind == "unfinished":
+                publish(content)
             elif kind == "closed":
                 return "death", self._dead()
             else:
@@ -324,6 +347,7 @@ def supervise(
     output: str | os.PathLike[str] | None = None,
     junit: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    resume: bool = False,
     **arguments: Any,
 ) -> Report:
     """Do what `verify` does, in a worker process that may die without ending the run.
@@ -338,6 +362,7 @@ def supervise(
         output: As for `verify`.
         junit: As for `verify`.
         progress: As for `verify`.
+        resume: As for `verify`.
         **arguments: The others of `verify`; engines by name or as `package.module:name`.
 
     Returns:
@@ -349,6 +374,8 @@ def supervise(
     for name, limit in (("time_limit", time_limit), ("memory_limit", memory_limit)):
         if limit is not None and not limit > 0:
             raise UsageError(f"`{name}` must be above 0, got {limit}")
+    if resume and output is None:
+        raise UsageError("`resume` needs `output`: the folder of the run to go on with")
     if output is not None:
         writable_folder(output, REPORT_FILES)
     if junit is not None:
@@ -356,13 +383,16 @@ def supervise(
     start, interruption = time.perf_counter(), Interruption()
     with interruption:
         report, incidents = _outlive(
-            arguments,
+            arguments | {"resume": os.fspath(output) if resume and output is not None else None},
             time_limit,
             _MEMORY_SHARE * _memory() if memory_limit is None else memory_limit,
             progress or (lambda done, total, what: None),
+            None if output is None else partial(Report.write, folder=output),
             interruption,
         )
-    facts = report.environment | {"elapsed_s": round(time.perf_counter() - start, 3)}
+    facts = report.environment
+    if not resume:  # what a resumed run took all in all, only its worker knows
+        facts = facts | {"elapsed_s": round(time.perf_counter() - start, 3)}
     report = replace(report, environment=facts | incidents)
     if output is not None:
         report.write(output)
@@ -372,16 +402,30 @@ def supervise(
 
 
 def _outlive(
-    arguments: dict[str, Any], time_limit: float, memory_limit: float, progress: Progress, interruption: Interruption
+    arguments: dict[str, Any],
+    time_limit: float,
+    memory_limit: float,
+    progress: Progress,
+    publish: Callable[[Report], None] | None,
+    interruption: Interruption,
 ) -> tuple[Report, dict[str, Any]]:
     """Run workers, each from where the last one got to, until one brings the report."""
-    job: dict[str, Any] = {"arguments": arguments, "lost": {}, "state": None, "careful": False, "stop": False}
+    job: dict[str, Any] = {
+        "arguments": arguments,
+        "lost": {},
+        "state": None,
+        "careful": False,
+        "stop": False,
+        "publish": publish is not None,
+    }
     deaths: list[str] = []
     unexplained: list[str] = []
     while True:
         worker = _Worker(job)
         try:
-            kind, content = worker.outcome(time_limit, memory_limit, progress, interruption)
+            kind, content = worker.outcome(
+                time_limit, memory_limit, progress, publish or (lambda report: None), interruption
+            )
         finally:
             worker.close()
         if kind == "usage":

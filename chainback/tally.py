@@ -46,8 +46,8 @@ class Histogram:
         """Count the values, except for so many of the zeros among them."""
         with np.errstate(over="ignore", invalid="ignore"):
             values = values.astype(np.float32)
-        bits = (values.view(np.int32).ravel() & 0x7FFFFFFF) >> self._SHIFT
-        self.counts += np.bincount(bits, minlength=self._BINS)[: self._BINS]
+        bits = (values.view(np.int32).ravel() & 0x7FFFFFFF) >> self._SHIFT  # 0 × ∞ is a NaN whose sign is set
+        self.counts += np.bincount(bits, minlength=self._BINS)
         self.counts[0] -= ignored_zeros
 
     def merge(self, other: Histogram) -> None:
@@ -136,7 +136,7 @@ class Mean:
         of_case = (sums / counts)[counts > 0]
         self.count += of_case.size
         self.total.add(float(of_case.sum()))
-        self.squares.add(float(np.vdot(of_case, of_case)))
+        self.squares.add(float(_row_sums(of_case[None], of_case[None])[0]))
 
     def merge(self, other: Mean) -> None:
         """Count what another one counted."""
@@ -186,6 +186,8 @@ class Yardstick:
         per_truth: 1 / (u reference), with its sign, where a component is judged sharply and its reference is normal, else 0.
         per_signed_bound: 1 / bound, with the sign of the reference, likewise.
         sharp: How many such components each counted case has.
+        sharp_components: How many there are in all.
+        some_exact: Whether some bound is 0.
         bounds: Histogram of bound / (u |reference|) where the reference is normal.
     """
 
@@ -213,6 +215,8 @@ class Yardstick:
         self.informative = int(informative.sum())
         self.informative_pairs = int((2.0 * bound <= sharp).sum())
         self.sharp = (informative & normal).sum(axis=1)
+        self.sharp_components = int(self.sharp.sum())
+        self.some_exact = bool((bound == 0.0).any())
 
     def select(self, components: Array) -> Array:
         """Return the components of the counted cases."""
@@ -336,22 +340,23 @@ class Tally:
         self.digest = (self.digest + int.from_bytes(block, "little")) % 2**64
 
     def _measure(self, judgement: Judgement, ids: Any, yardstick: Yardstick) -> None:
-        deviation = yardstick.select(judgement.deviation)
+        deviation, error = yardstick.select(judgement.deviation), yardstick.select(judgement.error)
         if deviation.size == 0:
             return
         with np.errstate(all="ignore"):
+            self.sharp += yardstick.sharp_components
             signed = deviation * yardstick.per_truth
-            self.sharp += int(yardstick.sharp.sum())
-            self.error_squares.add(float(np.vdot(signed, signed)))
-            for values, mean, square in (
-                (signed, self.mean_error, self.square_error),
-                (deviation * yardstick.per_signed_bound, self.mean_margin, self.square_margin),
-            ):
-                mean.add(values.sum(axis=1), yardstick.sharp)
-                square.add(np.einsum("ij,ij->i", values, values), yardstick.sharp)
+            squares = _row_sums(signed, signed)
+            self.error_squares.add(float(squares.sum()))
+            self.mean_error.add(_row_sums(signed), yardstick.sharp)
+            self.square_error.add(squares, yardstick.sharp)
+            signed = deviation * yardstick.per_signed_bound
+            self.mean_margin.add(_row_sums(signed), yardstick.sharp)
+            self.square_margin.add(_row_sums(signed, signed), yardstick.sharp)
             self.bounds.counts += yardstick.bounds.counts
-            error = np.abs(deviation)
-            margin = np.where(error == 0.0, 0.0, error * yardstick.per_bound)
+            margin = error * yardstick.per_bound
+            if yardstick.some_exact:  # 0 / 0
+                margin = np.where(error == 0.0, 0.0, margin)
             in_u = error * yardstick.per_u
             self.margins.add(margin)
             self.errors.add(in_u, ignored_zeros=yardstick.abnormal)
@@ -412,8 +417,8 @@ class Tally:
     def row(self) -> dict[str, Any]:
         """Return the row, in the columns of `tolerance.csv`.
 
-        Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and 99th
-        percentile over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
+        Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and
+        quantiles over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
         and come with their standard errors: a bias far below every bound shows in them.
         """
         return {
@@ -430,6 +435,7 @@ class Tally:
             "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
             "error_u_max": self.error_max if self.measured else float("nan"),
             "error_u_p99": min(self.errors.quantile(0.99), self.error_max),
+            "error_u_p50": min(self.errors.quantile(0.5), self.error_max),
             "margin_mean": self.mean_margin.mean,
             "margin_mean_se": self.mean_margin.standard_error,
             "error_u_mean": self.mean_error.mean,
@@ -439,6 +445,7 @@ class Tally:
             "error_u_rms": (float(self.error_squares) / self.sharp) ** 0.5 if self.sharp else float("nan"),
             "error_u_rms_se": self.square_error.root[1],
             "bound_u_p50": self.bounds.quantile(0.5),
+            "bound_u_p99": self.bounds.quantile(0.99),
             "worst_case": self.worst_case,
             "digest": f"{self.digest:016x}",
             "compile_s": round(self.compile_s, 6),
@@ -517,11 +524,12 @@ class Pair:
         self.informative += informative
         with np.errstate(all="ignore"):
             margin = np.abs(a - b) * per_two_bounds
-            within = margin <= np.float32(1.0)
+            largest = _nan_as_infinity(margin.max(initial=0.0))
+            if not largest <= 1.0:
+                self.disagreeing += margin.size - int(np.count_nonzero(margin <= np.float32(1.0)))
         self.components += margin.size
         self.identical += int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
-        self.disagreeing += margin.size - int(np.count_nonzero(within))
-        self.margin_max = max(self.margin_max, _nan_as_infinity(margin.max(initial=0.0)))
+        self.margin_max = max(self.margin_max, largest)
 
     def merge(self, other: Pair) -> None:
         """Count what another one counted, of other cases of the same row."""
@@ -549,6 +557,12 @@ class Pair:
             "margin_max": self.margin_max,
             "verdict": str(verdict if self.components else Verdict.UNDECIDED),
         }
+
+
+def _row_sums(*factors: Array) -> Array:
+    """Return the sum of the products of each row. (No BLAS: it would start threads of its own beside those of the run.)"""
+    letters = ",".join(["ij"] * len(factors))
+    return np.einsum(f"{letters}->i", *factors)
 
 
 def _nan_as_infinity(value: Any) -> float:

@@ -21,7 +21,9 @@ from chainback.comparison import Comparison, compare
 from chainback.environment import version
 from chainback.errors import BuildError, UsageError
 from chainback.isolation import DEFAULT_JOB, Job, Laboratory, Run, Tell, cache_folder, uv
+from chainback.page import write_page
 from chainback.report import markdown_table, records
+from chainback.showing import show
 
 __all__ = ["Bisection", "Upgrade", "bisect", "minors", "upgrade"]
 
@@ -76,12 +78,18 @@ class Upgrade:
         return [row | {"row": f"{name}: {row['row']}"} for name, c in self.comparisons.items() for row in c.worse]
 
     def write(self, folder: str | os.PathLike[str]) -> None:
-        """Write each version's report, and each comparison."""
+        """Write each version's report, and each comparison, with their pages."""
         for run in (self.old, *self.new):
             if run.reading is not None:
                 shutil.copytree(run.reading.name, Path(folder) / run.jax, dirs_exist_ok=True)
-        for name, comparison in self.comparisons.items():
+                show(Path(folder) / run.jax)
+        for (name, comparison), page in zip(self.comparisons.items(), self.pages(folder), strict=True):
             comparison.to_csv(Path(folder) / name / "comparison.csv")
+            write_page(comparison, page)
+
+    def pages(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Return where the pages of the comparisons stand, in a folder that was written."""
+        return [Path(folder) / name / "comparison.html" for name in self.comparisons]
 
     def _failed(self) -> list[Run]:
         return [run for run in (self.old, *self.new) if run.failure]

@@ -43,17 +43,19 @@ from agreement import (
 import chainback
 from chainback import Case, Chain, UsageError, draw
 from chainback.activations import ACTIVATIONS, Activation
+from chainback.ensembles import draw_unpadded
 from chainback.rounding import ARITHMETICS, FLOAT32, Arithmetic
 
 f32: Any = np.float32
 PACKAGE = Path(chainback.__file__).parent
-MODULES = ("oracle", "bounds", "judgement")
+MODULES = ("oracle", "spread", "bounds", "judgement")
 
 
 class Fresh(NamedTuple):
-    """The three modules, loaded anew; one of them may be a mutant."""
+    """The modules, loaded anew; one of them may be a mutant."""
 
     oracle: Any
+    spread: Any
     bounds: Any
     judgement: Any
 
@@ -63,7 +65,7 @@ Check = Callable[[Fresh], None]
 
 @contextmanager
 def loaded(codes: dict[str, Any]) -> Iterator[Fresh]:
-    """Load the three modules from their codes beside the installed ones, each importing the others of its own generation."""
+    """Load the modules from their codes beside the installed ones, each importing the others of its own generation."""
     names = [f"chainback.{name}" for name in MODULES]
     kept = {name: sys.modules.get(name) for name in names}, {name: vars(chainback).get(name) for name in MODULES}
     fresh = []
@@ -136,6 +138,8 @@ def peculiar() -> list[Case]:
     """Cases of our own activations."""
     cases = [row_of(("odd", "broken"), [w, 0.5], [z - w, 0.125]) for w in (0.7, 1e6, 1e8) for z in (0.25, 2.0)]
     cases += [row_of(("odd", "odd"), [0.0, 0.5], [0.0625, 0.125])]
+    # A state of 0 that may be far from it, before a weight that may be read as 0.
+    cases += [row_of(("identity", "identity"), [w, 2.0**-130], [-w, 0.0], 1.0, 0.0) for w in (1e15, 1.1e15)]
     cases += [row_of((name,), [1.0], [-0.75], 1.0, 5.0) for name in ("broken", "settled")]
     cases += [row_of((name,), [3.0], [-3.0], 1.0, 5.0) for name in own() if " " in name]
     pairs = (
@@ -163,6 +167,22 @@ def edges() -> list[Case]:
     return [*cases, wide_argument(steps=25)]
 
 
+def deep() -> list[Case]:
+    """Chains that are deep and few, which have ways of their own: one, two, of width 2; and one that Newton gives up."""
+    return [
+        draw_unpadded(name, seed=seed, depth=depth, width=width, rows=rows)[0]
+        for name, seed, depth, width, rows in (
+            ("mixed", 3, 70, 1, 1),
+            ("alive", 1, 130, 1, 2),
+            ("wide", 1, 130, 2, 1),
+            ("tiny", 2, 70, 1, 1),
+            ("kinks", 2, 70, 1, 1),
+            ("saturated", 3, 90, 1, 1),
+            ("huge", 3, 70, 1, 1),
+        )
+    ]
+
+
 def asked() -> Iterator[tuple[Case, Arithmetic, System]]:
     """All cases, each with a system beside it."""
     short = list(ARITHMETICS.values())[1:]
@@ -173,6 +193,8 @@ def asked() -> Iterator[tuple[Case, Arithmetic, System]]:
             yield case, short[count % 2], system
     for case in edges():
         yield case, FLOAT32, true_system(case)
+    for case in deep():
+        yield case, FLOAT32, rough_system(case, seed=1)
     η = FLOAT32.smallest_normal
     for values in ((η, -η, η / 2, 1.0, 0.0), (1e15, -1e12, 1e-15, 2.0**-140, 5.0), (1e35, 1e30, -1e20, 1e-30)):
         for width in (1, 2, 3):
@@ -199,6 +221,31 @@ def assert_numbers(fresh: Fresh) -> None:
         solved = bounds.substitution(question.case, *question.system, question.arithmetic)
         for row, expected in enumerate(question.substitutions):
             assert_inside(solved, row, expected)
+
+
+def assert_deep(fresh: Fresh) -> None:
+    """Deep chains are solved at once, block by block, unless Newton gives up; what is deep is no matter of taste."""
+    for layers, numbers, expected in (
+        (64, 1, True),
+        (63, 1, False),
+        (128, 2, True),
+        (127, 2, False),
+        (9999, 200, False),
+    ):
+        assert fresh.oracle.is_deep(np.zeros((layers, 1, numbers))) is expected
+        assert fresh.oracle.is_deep(np.zeros((layers, numbers, 1))) is expected
+    chains = [question for question in questions() if question.case.chain.depth >= 64]
+    recursion, ran = fresh.spread._Recursion, []
+    run = recursion.run
+    for block in (fresh.oracle._BLOCK, 32):  # the last block is short
+        with (
+            patch.object(fresh.oracle, "_BLOCK", block),
+            patch.object(recursion, "run", lambda self, block: ran.append(self.names) or run(self, block)),
+        ):
+            for question in chains:
+                inside = fresh.bounds.envelope(question.case, question.arithmetic)
+                assert_gradients(inside, fresh.bounds.linearisation(inside), question.gradients)
+    assert set(ran) == {question.case.chain.activations for question in chains[-2:]}
 
 
 def assert_records(fresh: Fresh) -> None:
@@ -255,6 +302,23 @@ def rows_of(inside: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
     count = case.chain.weights[0].size
     weights, biases = inside.reference[:, :count], inside.reference[:, count:]
     return weights.astype(f32).reshape(case.chain.weights.shape), biases.astype(f32).reshape(case.chain.biases.shape)
+
+
+def assert_blocks(fresh: Fresh) -> None:
+    """A block of layers is solved at once in few steps, unless a slope of it jumps: that is left to the loop."""
+    oracle, block = fresh.oracle, slice(0, 70)
+    solved = oracle.forward_substitute
+    for names, at_once in ((("sin",) * 70, True), (("sin",) * 69 + ("relu",), False), (("relu",) * 70, False)):
+        weights, biases = np.full((70, 1, 1, 1), 0.9), np.linspace(-0.5, 0.5, 70).reshape(70, 1, 1)
+        found = [np.full((71, 1, 1), 0.0) for _ in range(2)]
+        by_loop, by_newton = (oracle._States(names, weights, biases, np.empty_like(biases), x) for x in found)
+        by_loop.run(block)
+        steps: list[int] = []
+        with patch.object(oracle, "forward_substitute", lambda C, r, steps=steps: (steps.append(1), solved(C, r))[1]):
+            assert by_newton.solve(block) is at_once
+        if at_once:
+            assert np.allclose(found[0], found[1], rtol=0, atol=2.0**-40)
+            assert len(steps) == 7
 
 
 def three_cases() -> Case:
@@ -390,12 +454,17 @@ def assert_answers(fresh: Fresh) -> None:
         found = judge(case, answer, within=within_a_half(fresh, case))
         assert (found.malformed, found.verdict, found.worst()) == (said, "rejected", None)
         assert (found.rejected_cases.tolist(), found.accepted_cases.tolist()) == ([True] * 3, [False] * 3)
-        arrays = (found.got, found.deviation, found.accepted_components)
-        assert [(a.shape, a.dtype) for a in arrays] == [((0, 0), kind) for kind in (f32, float, bool)]
+        arrays = (found.got, found.deviation, found.error, found.accepted_components)
+        assert [(a.shape, a.dtype) for a in arrays] == [((0, 0), kind) for kind in (f32, float, float, bool)]
     for answer in (right, list(right), ([*w], [*b]), Chain(w, b, case.chain.activations)):
         assert judge(case, answer).accepted_cases.all()
     assert judge(case[1], (w[1], b[1])).accepted
     assert judge(case[1], ([*w[1]], [*b[1]])).accepted
+    read, other = fresh.judgement.read_answer(case, right), fresh.judgement.read_answer(case, (w, -b))
+    none = fresh.judgement.Answer(None, "none")
+    assert read.malformed == ""
+    assert read.same_bits(fresh.judgement.read_answer(case, [w.copy(), b.copy()]))
+    assert not any(a.same_bits(b) for a, b in ((read, other), (other, read), (read, none), (none, read), (none, none)))
     parts = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
     weights, biases, inputs, targets = map(Foreign, parts)
     foreign = Case(Chain(weights, biases, case.chain.activations), inputs, targets)
@@ -459,7 +528,17 @@ def assert_steps_under(fresh: Fresh, case: Case, how: Arithmetic) -> None:
 
 
 #: What a mutant must not survive.
-CHECKS = (assert_numbers, assert_records, assert_frozen, assert_steps, assert_worst, assert_answers, assert_verdicts)
+CHECKS = (
+    assert_numbers,
+    assert_deep,
+    assert_records,
+    assert_frozen,
+    assert_steps,
+    assert_worst,
+    assert_answers,
+    assert_blocks,
+    assert_verdicts,
+)
 #: Nothing in the battery takes a hundredth of this.
 PATIENCE = 20.0
 

@@ -381,7 +381,7 @@ def mutants(module: str, text: str) -> Iterator[Mutant]:
 
 
 def all_mutants() -> list[Mutant]:
-    """The mutants of the three modules."""
+    """The mutants of all modules."""
     return [mutant for module in MODULES for mutant in mutants(module, originals()[module])]
 
 

@@ -12,16 +12,28 @@ import chainback
 PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
-    *("errors", "environment", "rounding", "activations", "case", "ensembles", "oracle", "bounds", "judgement"),
+    *(
+        "errors",
+        "environment",
+        "rounding",
+        "activations",
+        "case",
+        "ensembles",
+        "oracle",
+        "spread",
+        "bounds",
+        "judgement",
+    ),
     *("tally", "actions", "pointwise", "curves", "known_faults", "functions", "report", "counts", "comparison"),
-    *("pictures", "charts", "sections", "page", "plan", "supervision"),
+    *("sections", "pictures", "panels", "charts", "findings", "changes", "stylesheet", "page", "showing"),
+    *("plan", "supervision", "timing", "figures"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
-    *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "campaign"),
+    *("engines.triangular", "engines", "sweep", "function_sweep", "device", "protocol", "runner", "campaign"),
     *("explanation", "scripts", "reproduction", "faults"),
     *("peers", "training", "quantecon.figures", "quantecon.problems", "quantecon.check", "quantecon.timing"),
-    *("quantecon.examples", "quantecon.depth", "quantecon"),
+    *("quantecon.examples", "quantecon.depth", "quantecon", "benchmarks"),
 )
 #: Above everything; they reach the rest through the package's lazy names.
 ROOF = ("__init__", "cli", "__main__")

@@ -159,7 +159,7 @@ def test_files_are_written_and_read_back(report) -> None:
 def test_progress_is_told(report) -> None:
     told = report[2]
     assert told[-1][:2] == (300, 300)
-    assert {"compiling", "activations", "done"} <= {what for _, _, what in told}
+    assert {"compiling", "one by one", "done"} <= {what for _, _, what in told}
 
 
 def test_the_same_run_gives_the_same_bits() -> None:

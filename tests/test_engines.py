@@ -10,9 +10,12 @@ import pytest
 import chainback
 from chainback import ENGINES, Case, Chain, UsageError, draw, extended_jacobian, gradient, judge, states
 from chainback.activations import ACTIVATIONS, Activation, Local, register
+from chainback.bounds import envelope
 from chainback.engines.limits import few_layers, few_tangents, small_matrix, small_products
-from chainback.engines.triangular import SOLVERS
+from chainback.engines.triangular import SOLVERS, solve_chain
+from chainback.judgement import judge_steps
 from chainback.oracle import solve
+from chainback.programs import codes
 
 f32: Any = np.float32
 NAMES = list(ENGINES)
@@ -100,6 +103,40 @@ def test_solve_transposed_gives_the_gradient(solver) -> None:
     assert np.allclose(
         flat, np.concatenate([np.r_[np.outer(g, x).ravel(), g] for g, x in zip(db, system.states, strict=False)])
     )
+
+
+def alive_chain(names: tuple[str, ...], width: int) -> Case:
+    """A chain of tanh, sigmoid and identity, held where slopes are largest, so that its gradient survives its depth."""
+    rng = np.random.default_rng(3)
+    gain = np.array([4.0 if name == "sigmoid" else 1.0 for name in names])
+    before = np.array([0.0, *(0.5 * (name == "sigmoid") for name in names[:-1])])
+    weights = gain[:, None, None] * (np.eye(width) + 0.002 * rng.normal(size=(len(names), width, width)))
+    biases = 0.001 * rng.normal(size=(len(names), width)) - before[:, None] * weights.sum(axis=2)
+    x, y = 0.1 * rng.normal(size=(1, width)), rng.normal(size=(1, width))
+    return Case(Chain(weights.astype(f32)[None], biases.astype(f32)[None], names), x.astype(f32), y.astype(f32))
+
+
+@pytest.mark.parametrize("width", [1, 8, 9])
+@pytest.mark.parametrize(("names", "depth"), [("tanh", 259), ("sigmoid identity", 259), ("tanh sigmoid identity", 6)])
+def test_every_way_of_writing_the_substitution_solves_the_system_that_it_shows(names: str, depth: int, width: int):
+    """Deep or not, wide or not, with branches or without; and an answer to another system is told from it."""
+    first, *others = names.split()
+    case = alive_chain((first,) * (depth - len(others)) + tuple(others), width)
+    chain, bounds = case.chain, envelope(case)
+    for which in (chain.activations, jnp.asarray(codes(chain.activations))):
+        by = {"static_argnums": 2} if isinstance(which, tuple) else {}
+        gradients, system = jax.jit(solve_chain, **by)(
+            chain.weights[0], chain.biases[0], which, case.inputs[0], case.targets[0]
+        )
+        dweights, dbiases, couplings, slopes, states = (
+            np.asarray(part)[None] for part in (*gradients, system.couplings, system.slopes, system.states)
+        )
+        steps = judge_steps(case, (dweights, dbiases), couplings, slopes, states, bounds)
+        assert steps.linearisation.accepted
+        assert steps.substitution.accepted
+        assert not judge_steps(
+            case, (dweights, dbiases), couplings * f32(1.001), slopes, states, bounds
+        ).substitution.accepted
 
 
 @pytest.mark.parametrize("width", [1, 2])

@@ -13,7 +13,6 @@ import pytest
 from mpmath import mp, mpf
 
 from chainback import UsageError, function_sweep, verify
-from chainback.campaign import _Run
 from chainback.curves import CURVES, fingerprint, flushed, points_of, truth_of
 from chainback.function_sweep import Sweep, sweeps
 from chainback.functions import FUNCTIONS, Function, Model
@@ -21,6 +20,7 @@ from chainback.judgement import Verdict
 from chainback.known_faults import Known
 from chainback.report import read_csv
 from chainback.rounding import FLOAT32, FLOAT64
+from chainback.runner import Run
 from chainback.supervision import Step, Watch
 
 DEVICE = jax.devices()[0]
@@ -324,9 +324,9 @@ def test_a_function_that_took_its_process_along_costs_itself_alone() -> None:
         Sweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
     )
     watch = Watch(lost={Step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
-    run = _Run({}, 0, DEVICE, FLOAT32, None, watch, places=range(2))
-    for run.done, sweep in enumerate((sine, cosine)):
-        run.sweep_function(sweep)
+    run = Run({}, 0, DEVICE, FLOAT32, None, watch)
+    for place, sweep in enumerate((sine, cosine)):
+        run.sweep_function(sweep, place)()
     rows = [row for _, swept in sorted(run.counts.functions.items()) for row in swept]
     assert [row["verdict"] for row in rows] == ["rejected"] * 3 + ["accepted"] * 3
     assert rows[0]["note"] == "the process died of SIGSEGV while it was swept"

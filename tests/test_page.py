@@ -16,8 +16,7 @@ import twins
 
 import chainback
 from chainback import Report, compare, verify, write_page
-from chainback.page import comparison_page, report_page
-from chainback.sections import text
+from chainback.page import comparison_page, report_page, text
 from chainback.tally import Rejection
 
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 40, "depths": [2, 3], "samples": False}

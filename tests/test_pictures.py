@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from chainback import ChainbackError
+from chainback import ChainbackError, UsageError
 from chainback.engines import ENGINES
 
 pictures = pytest.importorskip("chainback.pictures")
@@ -40,15 +40,38 @@ def test_html_needs_no_network(tmp_path: Path) -> None:
 
 
 def test_without_a_browser_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = pictures.draw_history(engines())
+    """The browser that plotly's own exporter looks for is not there, for real."""
+    pytest.importorskip("kaleido")
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
+    with pytest.raises(ChainbackError) as caught:
+        pictures.save(pictures.draw_history(engines()), tmp_path / "a.svg")
+    said = "cannot draw a.svg: Kaleido requires Google Chrome to be installed: install Chrome or Chromium, or ask for .html"
+    assert str(caught.value) == said
+    assert list(tmp_path.iterdir()) == []
 
-    def absent(*_: object, **__: object) -> None:
-        raise RuntimeError("Kaleido requires Google Chrome to be installed.\n\nEither download it, or …")
 
-    monkeypatch.setattr(type(figure), "to_image", absent)
-    with pytest.raises(
-        ChainbackError, match=r"cannot draw a.svg: .*Chrome to be installed.*or ask for .html"
-    ) as caught:
-        pictures.save(figure, tmp_path / "a.svg")
+def test_a_browser_that_does_not_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(("The browser seemed to close immediately.", "more"))
+
+    monkeypatch.setattr(pictures.plotly.io, "write_images", broken)
+    with pytest.raises(ChainbackError, match=r"^cannot draw a.svg: .*close immediately.*or ask for .html$") as caught:
+        pictures.save(pictures.draw_history(engines()), tmp_path / "a.svg")
     assert len(str(caught.value).splitlines()) == 1
-    assert not (tmp_path / "a.svg").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_kaleido_there_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = pictures.draw_history(engines())
+    monkeypatch.setattr(pictures.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ChainbackError, match=r"cannot draw a.svg: kaleido is not there: pip install"):
+        pictures.save(figure, tmp_path / "a.svg")
+
+
+def test_other_pictures_and_other_places_are_refused(tmp_path: Path) -> None:
+    figure = pictures.draw_history(engines())
+    with pytest.raises(UsageError, match=r"cannot draw a.jpg: a picture ends in .html, .svg or .png"):
+        pictures.save(figure, tmp_path / "a.jpg")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write .*a.svg: "):
+        pictures.save(figure, tmp_path / "file" / "a.svg")

@@ -6,8 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from chainback import ENGINES, UsageError, lecture, quantecon
-from chainback.quantecon import PRINTED, STREAMS
+from chainback import ENGINES, UsageError, lecture
+from chainback.quantecon.check import check
+from chainback.quantecon.examples import example_rows
+from chainback.quantecon.figures import PRINTED, STREAMS, same_digits
+from chainback.quantecon.problems import first_example
 
 pytestmark = pytest.mark.xdist_group("the lecture")  # it runs once
 
@@ -28,17 +31,17 @@ def test_every_figure_agrees(lectured) -> None:
 def test_the_check_has_the_printed_digits(stream: str) -> None:
     if jax.default_backend() != "cpu":
         pytest.skip("the digits are those of a CPU")
-    rows = {row.what: row for row in quantecon._check(stream)}
+    rows = {row.what: row for row in check(stream)}
     assert all(row.agrees for row in rows.values())
     assert [what for what in PRINTED[stream] if "Example" not in what and not rows[what].same] == []
 
 
 @pytest.mark.parametrize("stream", list(STREAMS))
 def test_example_1_has_the_printed_figures_under_both_streams(stream: str) -> None:
-    rows = quantecon._example_rows(stream, {"triangular-dense": quantecon._first_example(stream, "triangular-dense")})
+    rows = example_rows(stream, {"triangular-dense": first_example(stream, "triangular-dense")})
     assert [row for row in rows if not row.agrees] == []
     other = next(name for name in STREAMS if name != stream)
-    twin = quantecon._example_rows(other, {"triangular-dense": quantecon._first_example(stream, "triangular-dense")})
+    twin = example_rows(other, {"triangular-dense": first_example(stream, "triangular-dense")})
     assert not all(row.agrees for row in twin)
 
 
@@ -56,9 +59,9 @@ def test_a_wrong_engine_makes_the_lecture_disagree(lectured, monkeypatch: pytest
         return dweights * 1.001, dbiases
 
     monkeypatch.setitem(ENGINES, "reverse-scan", dataclasses.replace(right, gradient=wrong))
-    rows = quantecon._check("since 0.5")
-    rows += quantecon._example_rows(
-        "since 0.5", {"reverse-scan": quantecon._first_example("since 0.5", "reverse-scan")}
+    rows = check("since 0.5")
+    rows += example_rows(
+        "since 0.5", {"reverse-scan": first_example("since 0.5", "reverse-scan")}
     )
     assert {row.what for row in rows if not row.agrees} == {
         "update by reverse-scan: error / bound",
@@ -70,8 +73,8 @@ def test_a_wrong_engine_makes_the_lecture_disagree(lectured, monkeypatch: pytest
 
 
 def test_a_figure_that_is_off_in_its_last_digits_is_no_longer_the_same() -> None:
-    assert quantecon._same(("1.0165801",), [np.float32(1.0165801)])
-    assert not quantecon._same(("1.0165801",), [np.float32(1.0165803)])
+    assert same_digits(("1.0165801",), [np.float32(1.0165801)])
+    assert not same_digits(("1.0165801",), [np.float32(1.0165803)])
 
 
 def test_bad_arguments_are_one_sentence() -> None:

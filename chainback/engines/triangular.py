@@ -3,15 +3,22 @@
 Differentiating every layer at once makes one linear system out of a chain. L holds the couplings C_i = diag(δ_i) W_i on
 its first block subdiagonal, D holds [δ_i ⊗ x_{i−1}ᵀ, diag(δ_i)]. Forward substitution gives the Jacobian of all states,
 back substitution the gradient of the loss: what AD does in silence.
+
+How its speed is had, on CPUs under JAX 0.10.2 (figures: `benchmarks`). XLA runs a scan as one kernel where its body is a few
+fused loops, and as many small calls, handed from thread to thread, where it is more. So a body holds no product that XLA
+makes a call of its own (`_product`), switches between no more activations than there are, and saves no more than state and
+slope; the way back is one pass, which makes each coupling again rather than read it, and writes both gradients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Float
 
@@ -20,7 +27,7 @@ from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.engine import Engine, Limit, anything_goes
 from chainback.engines.limits import small_matrix, small_products
 from chainback.errors import UsageError
-from chainback.programs import Activations, codes
+from chainback.programs import Activations
 
 __all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian", "solve_chain"]
 
@@ -137,6 +144,47 @@ def solve_in_parallel(couplings: Array, rhs: Array) -> Array:
     return lax.associative_scan(compose, (couplings, rhs))[1]
 
 
+#: Up to this width a product is written out.
+_NARROW = 8
+#: In a chain of numbers this deep, so many layers without a branch make one step of a scan.
+_DEEP, _AT_ONCE = 256, 4
+
+
+def _product(matrix: Array, vector: Array) -> Array:
+    """Return a matrix times a vector; a small one as a sum of columns, which XLA fuses with what surrounds it."""
+    width = vector.shape[0]
+    if width > _NARROW:
+        return matrix @ vector
+    total = matrix[:, 0] * vector[0]
+    for column in range(1, width):
+        total = total + matrix[:, column] * vector[column]
+    return total
+
+
+def _at_once(activations: Activations, slopes: Array) -> int:
+    """How many layers without a branch make one step of a scan: one where they are few, or have products in them.
+
+    And one where the activations are codes: so batches are computed, where this would make it twice as slow.
+    """
+    depth, width = slopes.shape
+    return _AT_ONCE if isinstance(activations, tuple) and width == 1 and depth >= _DEEP else 1
+
+
+def solve_backwards(weights: Array, system: ExtendedJacobian, residual: Array, at_once: int = 1) -> tuple[Array, Array]:
+    """Return Dᵀλ, (dweights, dbiases), where (I − L)ᵀ λ = e_N ⊗ residual, by back substitution: λ_{i−1} = C_iᵀ λ_i.
+
+    Each C_i is made of slopes and weights when it is needed, by the product that made the system's: it has the same bits.
+    """
+
+    def step(adjoint: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        slope, weight, state = layer
+        coupling, dbias = slope[:, None] * weight, slope * adjoint
+        return _product(coupling.T, adjoint), (dbias[:, None] * state, dbias)
+
+    layers = (system.slopes, weights, system.states[:-1])
+    return lax.scan(step, residual, layers, reverse=True, unroll=at_once)[1]
+
+
 #: How a system with I − L is solved: each maps (couplings, rhs) to the solution; couplings[0] multiplies nothing.
 SOLVERS = {"dense": solve_dense, "substitution": solve_by_substitution, "parallel": solve_in_parallel}
 
@@ -150,14 +198,35 @@ def _solver(name: str) -> Any:
 
 def linearise(weights: Array, biases: Array, activations: Activations, x: Array) -> ExtendedJacobian:
     """Run the chain once, with each layer's slope from its closed form."""
+    curve, places, branches = _curves(activations)
 
     def step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        weight, bias, code = layer
-        x, slope = value_and_slope(code, weight @ x + bias)
-        return x, (x, slope)
+        weight, bias, place = layer
+        after, slope = curve(place, _product(weight, x) + bias)
+        return after, (x, slope)
 
-    _, (later, slopes) = lax.scan(step, x, (weights, biases, codes(activations)))
-    return ExtendedJacobian(slopes[:, :, None] * weights, slopes, jnp.concatenate([x[None], later]))
+    at_once = 1 if branches else _at_once(activations, biases)
+    last, (before, slopes) = lax.scan(step, x, (weights, biases, places), unroll=at_once)
+    return ExtendedJacobian(slopes[:, :, None] * weights, slopes, jnp.concatenate([before, last[None]]))
+
+
+def _curves(activations: Activations) -> tuple[Callable[[Array, Array], tuple[Array, Array]], Array, bool]:
+    """Return (place, z) to value and slope, the place of each layer's activation, and whether a layer takes a branch."""
+    if not isinstance(activations, tuple):
+        return value_and_slope, activations, True
+    among = tuple(dict.fromkeys(activations))
+    places = np.array([among.index(name) for name in activations], np.int32)
+    if len(among) == 1:
+        return lambda place, z: value_and_slope(among[0], z), places, False
+
+    def all_but_the_last(place: Array, z: Array) -> tuple[Array, Array]:
+        """The identity, which is the last layer, computes more than it takes, so that all others are spared a branch."""
+        value, slope = value_and_slope(among[0], z)
+        return jnp.where(place == 0, value, z), jnp.where(place == 0, slope, jnp.ones_like(z))
+
+    if len(among) == 2 and activations.count("identity") == 1 and activations[-1] == "identity":
+        return all_but_the_last, places, False
+    return lambda place, z: value_and_slope(place, z, among), places, True
 
 
 def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobian:
@@ -181,9 +250,11 @@ def solve_chain(
 ) -> tuple[tuple[Array, Array], ExtendedJacobian]:
     """Return the gradient of ½‖y − ŷ‖² by back substitution, (dweights, dbiases), and the system that it came of."""
     system = linearise(weights, biases, activations, x)
-    seed = jnp.zeros_like(system.slopes).at[-1].set(system.states[-1] - y)
-    adjoints = system.solve_transposed(seed[:, :, None], solver)[:, :, 0]
-    dbiases = system.slopes * adjoints
+    residual = system.states[-1] - y
+    if solver == "substitution":
+        return solve_backwards(weights, system, residual, _at_once(activations, biases)), system
+    seed = jnp.zeros_like(system.slopes).at[-1].set(residual)
+    dbiases = system.slopes * system.solve_transposed(seed[:, :, None], solver)[:, :, 0]
     return (dbiases[:, :, None] * system.states[:-1, None, :], dbiases), system
 
 

@@ -1,0 +1,89 @@
+"""What the charts of pages have in common: their dress, their axes, and how one becomes a picture by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io
+
+__all__ = ["GREY", "LEAST_U", "Legend", "decades", "dressed", "embedded", "positive", "standing", "ticks"]
+
+#: Of what is no engine: the bound, and the largest error of any engine. It is seen on white and on black.
+GREY = "#888888"
+#: Below this an error in u is drawn as this: a logarithm has no place for 0.
+LEAST_U = 0.1
+#: Of a chart that stands by itself, pixels.
+_PICTURE_WIDTH = 640
+
+#: (name, colour, dash or marker) of what charts show.
+Legend = list[tuple[str, str, str]]
+
+
+def dressed(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
+    """Leave background, text and rules to the page; plotly's own template is 7 KB in each figure."""
+    axis = {"showgrid": True, "zeroline": False, "automargin": True, "fixedrange": True}
+    figure.update_layout(
+        template=None,
+        height=height,
+        showlegend=False,
+        margin={"t": 8, "b": 8, "l": 8, "r": 12},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, sans-serif", "size": 12},
+        hovermode="x unified",
+    )
+    figure.update_xaxes(title={"text": x, "standoff": 6}, **axis)
+    return figure.update_yaxes(title={"text": y, "standoff": 6}, type="log", **axis)
+
+
+def decades(values: Any, least: float = LEAST_U) -> dict[str, Any]:
+    """Return the range and ticks of a logarithmic axis that is to be the same in all charts: whole powers of ten."""
+    numbers = np.asarray(values, dtype=float)
+    shown = np.log10(np.maximum(numbers[np.isfinite(numbers)], least)) if np.isfinite(numbers).any() else np.zeros(1)
+    low, high = int(np.floor(shown.min() + 1e-9)), int(np.ceil(shown.max() + 0.1))
+    return {"range": [low - 0.15, high], **ticks(range(low, high + 1, 1 + (high - low) // 7), least)}
+
+
+def ticks(powers: Sequence[int], least: float = LEAST_U) -> dict[str, Any]:
+    """Return ticks at powers of ten, written alike on all axes; the least one stands for all that is smaller."""
+    names = {0: "1", 1: "10"}
+    written = [names.get(p, "10" + str(p).translate(_RAISED)) for p in powers]
+    named = ["≤ " + text if 10.0**p <= least * 1.001 else text for p, text in zip(powers, written, strict=True)]
+    return {"tickvals": [10.0**p for p in powers], "ticktext": named}
+
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def positive(value: float, least: float, most: float = 1e300) -> float | None:
+    """Return what a logarithmic axis can show of a number: infinity as the most, 0 as the least, NaN as a gap."""
+    return None if np.isnan(value) else float(min(max(value, least), most))
+
+
+def standing(chart: str, title: str) -> go.Figure:
+    """Return a chart of a page, in plotly's JSON, as a picture by itself: with a title, a legend, black on white."""
+    figure = plotly.io.from_json(chart)
+    drawn = [*figure.data, *figure.layout.shapes]
+    below = 50 + 18 * -(-len({item.name for item in drawn if item.name and item.showlegend is not False}) // 3)
+    figure.update_layout(
+        width=_PICTURE_WIDTH,
+        height=int(figure.layout.height) + 20 + below,
+        title={"text": title, "x": 0.5, "font": {"size": 15}},
+        showlegend=True,
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "font": {"size": 11}},
+        margin={"t": 40, "b": below, "l": 10, "r": 16},
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        font={"color": "#1c2024"},
+    )
+    figure.update_layout(legend={"traceorder": "normal", "x": 0})
+    rules: Any = {"gridcolor": "#e3e6ea", "linecolor": "#e3e6ea"}
+    return figure.update_xaxes(**rules).update_yaxes(**rules)
+
+
+def embedded(figures: Iterable[go.Figure]) -> list[str]:
+    """Return figures as JSON that may stand in a page's script."""
+    return [str(figure.to_json()).replace("<", "\\u003c") for figure in figures]
