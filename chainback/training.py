@@ -313,9 +313,10 @@ def _look(gradient: Gradient, names: tuple[str, ...], size: int) -> Callable[...
 
     The last batch may be smaller than the others: it is filled up by points that then do not count.
     """
-    answer = programs.unrolled if len(names) <= _QUICKLY_UNROLLED else programs.scanned
 
     def squares(parameters: Parameters, x: Array, y: Array) -> Array:
+        one_by_one = isinstance(parameters[0], tuple) or len(names) <= _QUICKLY_UNROLLED
+        answer = programs.unrolled if one_by_one else programs.scanned
         return jnp.square(answer(*parameters, names, x) - y).sum()
 
     def one(parameters: Parameters, other: Parameters, points: tuple[Array, Array], i: Array) -> tuple[Any, Array]:

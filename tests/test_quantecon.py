@@ -60,9 +60,7 @@ def test_a_wrong_engine_makes_the_lecture_disagree(lectured, monkeypatch: pytest
 
     monkeypatch.setitem(ENGINES, "reverse-scan", dataclasses.replace(right, gradient=wrong))
     rows = check("since 0.5")
-    rows += example_rows(
-        "since 0.5", {"reverse-scan": first_example("since 0.5", "reverse-scan")}
-    )
+    rows += example_rows("since 0.5", {"reverse-scan": first_example("since 0.5", "reverse-scan")})
     assert {row.what for row in rows if not row.agrees} == {
         "update by reverse-scan: error / bound",
         "Example 1 by reverse-scan: distance in units",
