@@ -1,4 +1,4 @@
-"""A pytest plugin that plants faults in three engines and in one solver, before the properties see them."""
+"""A pytest plugin that plants faults in three engines and in one solver and its way back, before the properties see them."""
 
 import itertools
 
@@ -53,3 +53,5 @@ def pytest_configure() -> None:
         ENGINES[name] = dataclasses.replace(ENGINES[name], gradient=fault)
     right = triangular.SOLVERS["substitution"]
     triangular.SOLVERS["substitution"] = lambda couplings, rhs: right(couplings * (1 + 2.0**-12), rhs)
+    back = triangular.solve_backwards
+    triangular.solve_backwards = lambda weights, *rest: back(weights * (1 + 2.0**-12), *rest)
