@@ -1,6 +1,17 @@
 """How fast, measured: every ratio side by side in one run, each figure beside its target.
 
-FIGURES
+What was learned, on 2 cores under JAX 0.10.2:
+
+* Of a batch of narrow chains, eight engines alone take 21 to 24 times what one `value_and_grad` takes, truth and bounds 30
+  to 37 times at depth 8 and 11 at depth 64: in float64, by NumPy, 8 and more roundings for each one of theirs. So what
+  verifies a batch cannot come near one gradient of it; it is within ten thousand gradients of `check_grads`.
+* `np.vdot` of a large array starts threads and waits for them: 11.7 s of a run of 45 s, until nothing that counts used it.
+* An unrolled program that switches is traced once a layer: 1.9 s at 33 layers, 0.2 s with the switch itself jitted.
+* A scan whose body XLA can fuse runs as one kernel, another as calls handed from thread to thread: at width 8 this is the
+  difference between 0.1 and 1.0 of the time of `jax.grad`, which has products in its body. So has a loop that trains: from
+  six unrolled layers on, it takes twenty times as long as with five.
+* A gradient's time is bound by the latency of one layer after another. So the loss of the learning curve costs nothing
+  where it is taken in the loop that updates, and 2 ms of 7.5 after it.
 """
 
 from __future__ import annotations

@@ -5,8 +5,12 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import chainback
 from chainback import ENGINES, UsageError, lecture
+from chainback.cli import cli
+from chainback.quantecon import FILES
 from chainback.quantecon.check import check
 from chainback.quantecon.examples import example_rows
 from chainback.quantecon.figures import PRINTED, STREAMS, same_digits
@@ -80,3 +84,46 @@ def test_bad_arguments_are_one_sentence() -> None:
         lecture(stream="none")
     with pytest.raises(UsageError, match="`loop_updates` must be a multiple of 200"):
         lecture(loop_updates=7)
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    ran = CliRunner().invoke(cli, ["lecture", *arguments], standalone_mode=False)
+    assert ran.exception is None, ran.output
+    return ran.return_value, ran.output
+
+
+def test_the_command_prints_every_figure_and_ends_by_what_they_say(lectured, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(chainback, "lecture", lambda **options: lectured)
+    code, said = command()
+    assert code == 0
+    for row in lectured.rows:
+        assert all(figure in said for figure in row.printed)
+    assert f"AGREES in all {len(lectured.rows)} figures" in said
+    off = tuple(dataclasses.replace(row, agrees=row.what != "δ") for row in lectured.rows)
+    monkeypatch.setattr(chainback, "lecture", lambda **options: dataclasses.replace(lectured, rows=off))
+    code, said = command()
+    assert code == 1
+    assert f"DISAGREES in 1 of {len(off)}: δ" in said
+
+
+def test_the_tables_and_the_picture_are_whole(lectured, monkeypatch, tmp_path) -> None:
+    pytest.importorskip("plotly")
+    monkeypatch.setattr(chainback, "lecture", lambda **options: lectured)
+    picture = tmp_path / "lecture.html"
+    assert command("--picture", str(picture))[0] == 0
+    page = picture.read_text()
+    for words in ("Example 1: ", "Example 2: log x", "drift of the parameters", "gradient norm by layer", *ENGINES):
+        assert words in page
+    assert "<script src=" not in page
+    lectured.write(tmp_path / "tables")
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(FILES)
+
+
+def test_a_picture_that_needs_a_browser_is_one_sentence_without_one(lectured, monkeypatch, tmp_path) -> None:
+    pytest.importorskip("kaleido")
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
+    monkeypatch.setattr(chainback, "lecture", lambda **options: lectured)
+    ran = CliRunner().invoke(cli, ["lecture", "--picture", str(tmp_path / "lecture.png")], standalone_mode=False)
+    assert isinstance(ran.exception, chainback.ChainbackError)
+    assert str(ran.exception).endswith("install Chrome or Chromium, or ask for .html")
+    assert not (tmp_path / "lecture.png").exists()
