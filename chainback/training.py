@@ -142,7 +142,8 @@ def train(
     reason = method.limit(chain.depth, chain.width, size)
     if reason:
         raise EngineError(f"engine {engine} cannot train with such batches: {reason}")
-    key = random.PRNGKey(1) if key is None and order != "given" else key  # which takes a fiftieth of the lecture's run
+    if key is None and order != "given":  # to make one takes a fiftieth of what all of Example 1 takes
+        key = random.PRNGKey(1)
     if order == "fixed":
         visits = np.asarray(random.permutation(cast(Any, key), len(x)))
         x, y = x[visits], y[visits]
@@ -218,6 +219,8 @@ def _checked(
     """Return the points of a batch, once every argument is found to be in range."""
     if np.dtype(chain.weights.dtype) != np.float32:
         raise UsageError(f"`chain` must be of float32 to be trained, got {chain.weights.dtype}")
+    if not (np.isfinite(chain.weights).all() and np.isfinite(chain.biases).all()):
+        raise UsageError("`chain` must be finite: remove NaN and infinity from its weights and biases")
     if len(x) != len(y):
         raise UsageError(f"`inputs` and `targets` must be as many, got {len(x)} and {len(y)}")
     if not (math.isfinite(step) and step > 0):

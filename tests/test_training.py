@@ -74,6 +74,52 @@ def test_a_run_stops_at_the_update_that_is_not_finite_and_says_which() -> None:
     assert np.array_equal(np.asarray(found.chain.weights), np.asarray(before.chain.weights))
 
 
+@pytest.mark.parametrize("batch", [1, 2, None])
+@pytest.mark.parametrize("order", ["given", "reshuffled"])
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_run_that_stops_later_is_the_longest_that_is_finite(batch, order: str, shown: bool) -> None:
+    chain, x = Chain.scalar([1.0], [0.0], ["identity"]), np.array([1, 1, 1, 1, 3], np.float32)
+    every = -(-5 // (batch or 5))
+    progress = (lambda *said: None) if shown else None
+
+    def run(epochs: int):
+        zeros = np.zeros(5, np.float32)
+        return train(chain, x, zeros, epochs=epochs, order=order, batch=batch, step=3.0, progress=progress, trace=True)
+
+    found = run(200)
+    whole = found.updates // every
+    assert 1 < whole < 200
+    assert f"stopped at update {found.updates + 1:,} of {200 * every:,} (epoch {whole + 1})" in found.stopped
+    before = run(whole)
+    assert before.finished
+    assert found.path is not None
+    assert before.path is not None
+    assert np.array_equal(found.path.weights, before.path.weights)
+    assert np.array_equal(found.losses, before.losses)
+    assert np.isfinite(np.asarray(found.chain.weights)).all()
+    same = np.array_equal(np.asarray(found.chain.weights), np.asarray(before.chain.weights))
+    assert same == (found.updates % every == 0)
+    assert not run(whole + 1).finished  # the wrong twin: one epoch more
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, None])
+@pytest.mark.parametrize("order", ["given", "fixed", "reshuffled"])
+def test_the_curve_is_the_mean_square_over_all_points_and_no_others(batch, order: str) -> None:
+    y = Y + 9  # every point is missed by much
+    found = train(CHAIN, X, y, epochs=2, batch=batch, order=order, step=0.01, trace=True)
+    assert found.path is not None
+    for weights, biases, loss in zip(found.path.weights, found.path.biases, found.losses, strict=True):
+        error = predictions(Chain(weights, biases, CHAIN.activations), X)[:, 0].astype(np.float64) - y
+        assert loss == pytest.approx(np.square(error).mean(), rel=1e-5)
+        filled = np.square(np.append(error, error[0])).sum() / 7  # the wrong twin: what fills the last batch counts
+        assert loss != pytest.approx(filled, rel=1e-3)
+
+
+def test_a_chain_that_is_not_finite_is_refused() -> None:
+    with pytest.raises(UsageError, match="`chain` must be finite"):
+        train(Chain.scalar([float("nan")], [0.0], ["identity"]), X, Y)
+
+
 def test_wide_chains_and_progress() -> None:
     chain = initialise(random.PRNGKey(3), [2] * 3, scale=0.5, activations=["tanh", "identity"])
     x = np.stack([X, X[::-1]], axis=1)
