@@ -106,8 +106,9 @@ class Chronicle:
         """
         rows: dict[tuple[str, str, str], dict[str, str]] = {}
         for run in self.ran:
+            tables = {} if run.reading is None else run.reading.tables
             for table in _SWEEPS:
-                for row in records(run.reading.tables.get(table, pd.DataFrame())):  # type: ignore[union-attr]
+                for row in records(tables.get(table, pd.DataFrame())):
                     subject, *way = (str(row[key]) for key in KEYS[table])
                     cells = rows.setdefault((table, subject, " ".join(filter(None, way))), {})
                     accepted = row["verdict"] == str(Verdict.ACCEPTED)

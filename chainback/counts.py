@@ -29,6 +29,14 @@ _SWEPT = ("activation", "quantity", "method", "execution")
 _SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", *IDENTITY)
 
 
+def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:
+    for key, counted in others.items():
+        if key in mine:
+            mine[key].merge(counted)
+        else:
+            mine[key] = counted
+
+
 @dataclass
 class Counts:
     """What was counted.
@@ -51,12 +59,9 @@ class Counts:
 
     def merge(self, other: Counts) -> None:
         """Count what another one counted, of other cases of the same run."""
-        for mine, others in ((self.tallies, other.tallies), (self.steps, other.steps), (self.pairs, other.pairs)):
-            for key, counted in others.items():
-                if key in mine:
-                    mine[key].merge(counted)  # type: ignore[index]
-                else:
-                    mine[key] = counted  # type: ignore[index]
+        _merge(self.tallies, other.tallies)
+        _merge(self.steps, other.steps)
+        _merge(self.pairs, other.pairs)
         self.activations |= other.activations
         self.functions |= other.functions
         self.rejections += other.rejections

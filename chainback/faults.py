@@ -255,7 +255,10 @@ def _faults() -> Iterable[Fault]:
     def planted(name: str, what: str, gradient: Gradient, size: float = 1.0, **where: Any) -> Fault:
         return Fault(name, what, Engine(f"fault:{name}", gradient), size, **where)
 
-    first = lambda a: a.at[0]  # noqa: E731 -- the layer that every path to the loss passes last
+    def first(array: Array) -> Any:
+        """The layer that every path to the loss passes last, to be updated."""
+        return array.at[0]
+
     yield planted(
         "sign-flip", "the slope of the first layer", _with_slopes(lambda d: first(d).multiply(-1.0)), size=2.0
     )

@@ -43,7 +43,9 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 
 def function(name: str) -> Callable[[Array], Array]:
     """Return the JAX function of an activation, built in or registered."""
-    return _FUNCTIONS.get(name) or activation(name).function  # type: ignore[return-value]
+    found = _FUNCTIONS.get(name) or activation(name).function
+    assert found is not None  # whoever registers an activation gives it
+    return found
 
 
 def codes(activations: Activations) -> Int[Array, " depth"]:

@@ -144,10 +144,10 @@ def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:
             return engine.gradient(weights, biases, names, x, y)
 
         if execution == "single":
-            parts = jax.jit(gradient)(*arguments)
+            dweights, dbiases = jax.jit(gradient)(*arguments)
         else:
             with jax.disable_jit(), jax.default_device(device):
-                parts = gradient(*arguments)
-        return tuple(np.asarray(part)[None] for part in parts)  # type: ignore[return-value]
+                dweights, dbiases = gradient(*arguments)
+        return np.asarray(dweights)[None], np.asarray(dbiases)[None]
 
     return gradients

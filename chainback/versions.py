@@ -56,8 +56,8 @@ class Upgrade:
 
     def __rich__(self) -> RenderableType:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for name, justify in zip(_HEADER, ("left", "left", "left", "right", "left", "left"), strict=True):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for name in _HEADER:
+            table.add_column(name, justify="right" if name == "seconds" else "left")
         for cells in self._rows():
             table.add_row(*cells)
         failures = [Text(f"{run.jax}: {run.failure}", style="yellow") for run in self._failed()]
@@ -239,7 +239,10 @@ def bisect(
         else:
             unchanged, candidates = middle, candidates[candidates.index(middle) + 1 :]
     between = tuple(name for name in failed if Version(name) in _Between(unchanged, changed))
-    comparison = compare(tried[unchanged].reading.name, tried[changed].reading.name)  # type: ignore[union-attr]
+    before, after = tried[unchanged].reading, tried[changed].reading
+    assert before is not None
+    assert after is not None
+    comparison = compare(before.name, after.name)
     return Bisection(chosen, unchanged, changed, between, tuple(tried.values()), comparison)
 
 

@@ -68,7 +68,9 @@ _CLOSED_FORMS: dict[str, Callable[[Array], Pair]] = {
 
 
 def _closed_form(name: str) -> Callable[[Array], Pair]:
-    return _CLOSED_FORMS.get(name) or activation(name).derivative  # type: ignore[return-value]
+    found = _CLOSED_FORMS.get(name) or activation(name).derivative
+    assert found is not None  # whoever registers an activation gives it
+    return found
 
 
 def value_and_slope(which: str | Array, z: Array, among: Sequence[str] | None = None) -> Pair:
