@@ -123,8 +123,13 @@ class Envelope:
 
 
 def components_of(*parts: Array) -> Array:
-    """Join arrays (batch, depth, …), such as gradients by weights and by biases, into rows (batch, components)."""
-    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+    """Join arrays (batch, depth, …), such as gradients by weights and by biases, into rows (batch, components).
+
+    The rows are contiguous, however the parts are: what meets answers element by element must lie as they do.
+    """
+    flat = [part.reshape(len(part), -1) for part in parts]
+    joined = np.empty((len(parts[0]), sum(part.shape[1] for part in flat)), np.result_type(*parts))
+    return np.concatenate(flat, axis=1, out=joined)
 
 
 def _rows(*parts: Array) -> Array:

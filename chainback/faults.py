@@ -33,7 +33,8 @@ from chainback.ensembles import draw, draw_unpadded
 from chainback.judgement import Verdict, judge
 from chainback.programs import Activations, activate, codes, loss
 from chainback.report import SCHEMA, Report, writable_folder, write_csv
-from chainback.tally import RowKey, Tally, Yardstick
+from chainback.tally import RowKey, Tally
+from chainback.yardstick import Measured, Yardstick
 
 __all__ = ["FAULTS", "Audit", "Fault", "audit", "detection_limits", "visible_biases"]
 
@@ -601,12 +602,13 @@ def visible_biases(
             yardstick, chain = Yardstick(bounds, rows), case.chain
             answer = engine(chain.weights, chain.biases, chain.activations, case.inputs, case.targets)
             right = judge(case, answer, within=bounds)
-            honest.add(right, case.ids, yardstick)
+            honest.add(Measured(right, case.ids, yardstick))
             away = np.nextafter(right.got, np.copysign(np.float32(np.inf), right.got))
             place = np.random.default_rng([seed, batch]).permuted(np.arange(right.got.size)).reshape(right.got.shape)
             for one_in, tally in moved.items():
                 got = np.where(place % one_in == 0, away, right.got)
-                tally.add(replace(right, got=got, deviation=got - bounds.reference), case.ids, yardstick)
+                off = replace(right, got=got, deviation=got - bounds.reference)
+                tally.add(Measured(off, case.ids, yardstick))
         visible = {"one_in": 0, "bias_u": float("inf")}
         for one_in, tally in moved.items():
             rise = tally.mean_margin.mean - honest.mean_margin.mean

@@ -111,7 +111,7 @@ class Answer(NamedTuple):
     def same_bits(self, other: Answer) -> bool:
         """Whether both are answers, and the same bit for bit."""
         mine, others = self.components, other.components
-        return mine is not None and others is not None and mine.tobytes() == others.tobytes()
+        return mine is not None and others is not None and np.array_equal(mine.view(np.int32), others.view(np.int32))
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,10 @@ class Judgement:
     @cached_property
     def accepted_cases(self) -> Bool[Array, " batch"]:
         """Decided, and right in every component."""
-        decided = self.envelope.decided
-        return decided & False if self.malformed else decided & self.accepted_components.all(axis=1)
+        decided, accepted = self.envelope.decided, self.accepted_components
+        if self.malformed:
+            return decided & False
+        return decided.copy() if accepted.all() else decided & accepted.all(axis=1)
 
     @property
     def rejected_cases(self) -> Bool[Array, " batch"]:

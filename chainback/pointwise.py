@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from chainback.judgement import Verdict
+from chainback.moments import Histogram
 from chainback.rounding import FLOAT32, Arithmetic
-from chainback.tally import Histogram
 
 __all__ = ["CURVE", "Right", "Swept", "judge_points"]
 

@@ -45,9 +45,10 @@ from chainback.protocol import Protocol, answer, one_by_one
 from chainback.rounding import Arithmetic
 from chainback.supervision import Step, Watch
 from chainback.sweep import Measurement
-from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally, Yardstick
+from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
+from chainback.yardstick import Agreement, Measured, Yardstick
 
-__all__ = ["Progress", "Run", "Task"]
+__all__ = ["Drawn", "Progress", "Run", "Task"]
 
 Array = Any
 #: Told (cases done, cases in all, what is being done).
@@ -57,12 +58,32 @@ Task = Callable[[int], Callable[[], None]]
 
 
 @dataclass
-class _Drawn:
+class Drawn:
+    """A batch, drawn, with its truth and bound.
+
+    Attributes:
+        place: In the run.
+        batch: Which it is.
+        case: Its cases.
+        envelope: Their truth and bound.
+        yardstick: What errors on it are measured in.
+        measured: What engines answered, each different answer once.
+    """
+
     place: int
     batch: Batch
     case: Case
     envelope: Envelope
     yardstick: Yardstick
+    measured: list[tuple[Answer, Measured]] = field(default_factory=list)
+
+    def measure(self, answer: Answer) -> Measured:
+        """Return an answer, judged and measured."""
+        for known, measured in self.measured:
+            if answer.same_bits(known):
+                return measured
+        self.measured.append((answer, Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)))
+        return self.measured[-1][1]
 
 
 @dataclass(frozen=True)
@@ -217,7 +238,7 @@ class Run:
             program = engine.compile(*shape, self.device)
             return program, time.perf_counter() - start
 
-    def draw(self, placed: tuple[int, Batch]) -> _Drawn:
+    def draw(self, placed: tuple[int, Batch]) -> Drawn:
         """Draw a batch, and work out its truth and bound."""
         place, batch = placed
         case = draw(
@@ -225,11 +246,11 @@ class Run:
         )
         return self._drawn(place, batch, case if self.case is None else _turned(case, self.case.row))
 
-    def _drawn(self, place: int, batch: Batch, case: Case) -> _Drawn:
+    def _drawn(self, place: int, batch: Batch, case: Case) -> Drawn:
         bounds = envelope(case, self.arithmetic)
-        return _Drawn(place, batch, case, bounds, Yardstick(bounds, batch.judged))
+        return Drawn(place, batch, case, bounds, Yardstick(bounds, batch.judged))
 
-    def verify_batch(self, drawn: _Drawn) -> Future[Any]:
+    def verify_batch(self, drawn: Drawn) -> Future[Any]:
         """Run every engine on one batch, and have the clerk judge each against the truth, and each pair against each other.
 
         Nothing of a batch is counted before all engines have run on it, so that an interrupted run can be gone on with.
@@ -256,7 +277,7 @@ class Run:
             to_count.append(partial(self._judge, name, program, drawn, answered, answers))
         return self.clerk.submit(self._count_batch, drawn, to_count, answers)
 
-    def _ask(self, program: Protocol, drawn: _Drawn) -> _Answered:
+    def _ask(self, program: Protocol, drawn: Drawn) -> _Answered:
         """Run a program on a batch; on the first batch of a row run it again, and have it show its system."""
         case = drawn.case
         start = time.perf_counter()
@@ -306,28 +327,27 @@ class Run:
         if rejection is not None:
             self.counts.rejections.append((place, rejection))
 
-    def _declined(self, name: str, drawn: _Drawn, reason: str) -> None:
+    def _declined(self, name: str, drawn: Drawn, reason: str) -> None:
         self.tally(name, "batched", drawn.batch).note = reason
 
-    def _failed(self, name: str, drawn: _Drawn, reason: str) -> None:
+    def _failed(self, name: str, drawn: Drawn, reason: str) -> None:
         tally = self.tally(name, "batched", drawn.batch)
         self.note(drawn.place, tally.fail(drawn.batch.judged, drawn.case.ids[0], reason))
 
-    def _compiled_in(self, name: str, drawn: _Drawn, seconds: float) -> None:
+    def _compiled_in(self, name: str, drawn: Drawn, seconds: float) -> None:
         self.tally(name, "batched", drawn.batch).compile_s += seconds
 
     def _judge(
-        self, name: str, program: Protocol, drawn: _Drawn, answered: _Answered, answers: dict[str, Array]
+        self, name: str, program: Protocol, drawn: Drawn, answered: _Answered, answers: dict[str, Measured]
     ) -> None:
         """Judge an answer; on the first batch of a row see whether it repeats itself, and judge its two steps apart."""
         ids, tally = drawn.case.ids, self.tally(name, "batched", drawn.batch)
         tally.run_s += answered.seconds
-        judgement = judge_answer(drawn.envelope, answered.answer)
-        explain = partial(self._failed_step, name, program, drawn)
-        self.note(drawn.place, tally.add(judgement, ids, drawn.yardstick, explain))
-        if judgement.malformed:
+        measured = drawn.measure(answered.answer)
+        self.note(drawn.place, tally.add(measured, partial(self._failed_step, name, program, drawn)))
+        if answered.answer.malformed:
             return
-        answers[name] = drawn.yardstick.select(judgement.got)
+        answers[name] = measured
         if answered.again is not None and not answered.again.same_bits(answered.answer):
             self.note(drawn.place, tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
         if answered.trouble:
@@ -335,7 +355,7 @@ class Run:
         if answered.system is not None:
             self._judge_steps(drawn, tally.key, judge_steps(drawn.case, *answered.system, drawn.envelope))
 
-    def _failed_step(self, name: str, program: Protocol, drawn: _Drawn, row: int) -> str:
+    def _failed_step(self, name: str, program: Protocol, drawn: Drawn, row: int) -> str:
         """Say which step of a visible engine failed on a case; the system is asked for once more."""
         batch = drawn.batch
         try:
@@ -345,26 +365,30 @@ class Run:
             return f"it failed when it was run on the same batch again: {sentence(error)}"
         return "" if system is None else judge_steps(drawn.case, *system, drawn.envelope).failed(row)
 
-    def _judge_steps(self, drawn: _Drawn, key: RowKey, steps: Steps) -> None:
+    def _judge_steps(self, drawn: Drawn, key: RowKey, steps: Steps) -> None:
         rows = drawn.batch.judged
         for judged, judgement in (("linearisation", steps.linearisation), ("substitution", steps.substitution)):
             tally = self.counts.steps.setdefault((judged, key), StepTally(key, judged=judged))
-            rejection = tally.add(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows))
+            rejection = tally.add(Measured(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows)))
             if rejection is not None:
                 self.note(drawn.place, replace(rejection, reason=f"its {judged} is wrong: {rejection.reason}"))
             if judged == "substitution":
                 tally.compare(judgement.envelope, drawn.envelope, rows)
 
-    def _count_batch(self, drawn: _Drawn, to_count: Sequence[Callable[[], None]], answers: dict[str, Array]) -> None:
+    def _count_batch(self, drawn: Drawn, to_count: Sequence[Callable[[], None]], answers: dict[str, Measured]) -> None:
         """Judge all answers, then compare each pair; the batch is then done."""
         for count in to_count:
             count()
         per_two_bounds = (0.5 * drawn.yardstick.per_bound).astype(np.float32)
         batch = drawn.batch
+        agreements: dict[frozenset[Measured], Agreement] = {}
         for a, b in combinations([name for name in self.engines if name in answers], 2):
             key = (a, b, batch.ensemble, batch.depth, batch.width)
+            two = frozenset((answers[a], answers[b]))
+            if two not in agreements:
+                agreements[two] = Agreement(answers[a].got, answers[b].got, per_two_bounds)
             pair = self.counts.pairs.setdefault(key, Pair(*key))
-            pair.add(answers[a], answers[b], per_two_bounds, drawn.yardstick.informative_pairs)
+            pair.add(agreements[two], drawn.yardstick.informative_pairs)
         self.done += 1
         self.watch.hand_over(self.state)
 
@@ -390,14 +414,14 @@ class Run:
             found[label] = judged, time.perf_counter() - start
         return partial(self._count_sample, execution, drawn, found)
 
-    def _count_sample(self, execution: str, drawn: _Drawn, found: dict[str, tuple[Judgement | str, float]]) -> None:
+    def _count_sample(self, execution: str, drawn: Drawn, found: dict[str, tuple[Judgement | str, float]]) -> None:
         for label, (judged, seconds) in found.items():
             tally = self.tally(label, execution, drawn.batch)
             if isinstance(judged, str):
                 self.note(drawn.place, tally.fail(1, drawn.case.ids[0], judged))
             else:
                 tally.run_s += seconds
-                self.note(drawn.place, tally.add(judged, drawn.case.ids, drawn.yardstick))
+                self.note(drawn.place, tally.add(Measured(judged, drawn.case.ids, drawn.yardstick)))
 
     def sweep_activation(self, measurement: Measurement, place: int) -> Callable[[], None]:
         """Measure one activation alone, in one way."""
@@ -420,12 +444,12 @@ class Run:
 
 def _one_ahead(
     batches: Iterable[tuple[int, Batch]],
-    draw: Callable[[tuple[int, Batch]], _Drawn],
+    draw: Callable[[tuple[int, Batch]], Drawn],
     drawers: ThreadPoolExecutor,
     time_is_up: Callable[[], bool],
-) -> Iterator[_Drawn]:
+) -> Iterator[Drawn]:
     """Yield each batch, drawn, while the next one is being drawn."""
-    upcoming: Future[_Drawn] | None = None
+    upcoming: Future[Drawn] | None = None
     for placed in batches:
         if time_is_up():
             return

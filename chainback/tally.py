@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Self
@@ -11,217 +9,15 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from chainback.bounds import Envelope
-from chainback.judgement import Judgement, Verdict, component_at
+from chainback.judgement import Verdict, component_at
+from chainback.moments import Histogram, Mean, Sum
+from chainback.yardstick import Agreement, Measured
 
-__all__ = ["SHARP_FLOOR", "Histogram", "Mean", "Pair", "Rejection", "RowKey", "StepTally", "Sum", "Tally", "Yardstick"]
+__all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]
 
 Array = np.ndarray
 #: A run that judged a smaller share of an engine's components sharply has no teeth: it is undecided.
 SHARP_FLOOR = 0.1
-
-
-class Histogram:
-    """Counts of nonnegative numbers in 32 bins an octave, so that quantiles stream and merge.
-
-    A number falls into the bin of the leading 14 bits of its float32 form; a quantile is the upper edge of its bin, at most
-    1/32 above the true one.
-    """
-
-    _SHIFT = 18
-    _BINS = 1 << (31 - _SHIFT)
-
-    def __init__(self) -> None:
-        self.counts = np.zeros(self._BINS, np.int64)
-
-    def __getstate__(self) -> tuple[Array, Array]:
-        places = np.flatnonzero(self.counts)
-        return places, self.counts[places]
-
-    def __setstate__(self, state: tuple[Array, Array]) -> None:
-        self.__init__()
-        places, counts = state
-        self.counts[places] = counts
-
-    def add(self, values: Array, ignored_zeros: int = 0) -> None:
-        """Count the values, except for so many of the zeros among them."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = values.astype(np.float32)
-        bits = (values.view(np.int32).ravel() & 0x7FFFFFFF) >> self._SHIFT  # 0 × ∞ is a NaN whose sign is set
-        self.counts += np.bincount(bits, minlength=self._BINS)
-        self.counts[0] -= ignored_zeros
-
-    def merge(self, other: Histogram) -> None:
-        """Count what another one counted."""
-        self.counts += other.counts
-
-    def to_json(self) -> list[list[int]]:
-        """Return the bins that are not empty, and their counts."""
-        return [part.tolist() for part in self.__getstate__()]
-
-    @classmethod
-    def from_json(cls, state: list[list[int]]) -> Self:
-        """Return what `to_json` wrote."""
-        histogram = cls()
-        places, counts = state
-        histogram.counts[np.array(places, np.intp)] = counts
-        return histogram
-
-    def quantile(self, share: float) -> float:
-        """Return a value that at least this share of the counted numbers does not exceed; NaN if there are none."""
-        total = int(self.counts.sum())
-        if total == 0:
-            return float("nan")
-        place = int(np.searchsorted(np.cumsum(self.counts), max(1.0, np.ceil(share * total))))
-        if place == 0:
-            return 0.0
-        if place >= 0x7F800000 >> self._SHIFT:
-            return float("inf")
-        return float(np.array([(place + 1) << self._SHIFT], np.int32).view(np.float32)[0])
-
-
-class Sum:
-    """An exact sum of floats, so that neither the order of batches nor their distribution over machines matters.
-
-    Source: Shewchuk (1997), *Adaptive Precision Floating-Point Arithmetic*, section 2: an expansion of floats that do not
-    overlap is grown by one.
-    """
-
-    def __init__(self, parts: list[float] | None = None) -> None:
-        self._parts = list(parts or ())
-
-    def add(self, number: float) -> None:
-        """Add a number."""
-        parts = []
-        for part in self._parts if math.isfinite(number) else ():
-            large, small = (number, part) if abs(number) >= abs(part) else (part, number)
-            number = large + small
-            if rest := small - (number - large):
-                parts.append(rest)
-        finite = all(map(math.isfinite, self._parts))  # an infinity or a NaN stays, alone
-        self._parts = [*parts, number] if finite else [*self._parts, number]
-
-    def merge(self, other: Sum) -> None:
-        """Add what another one has added up."""
-        for part in other._parts:
-            self.add(part)
-
-    def to_json(self) -> list[float]:
-        """Return the floats whose sum it is."""
-        return list(self._parts)
-
-    @classmethod
-    def from_json(cls, state: list[float]) -> Self:
-        """Return what `to_json` wrote."""
-        return cls(state)
-
-    def __float__(self) -> float:
-        return math.fsum(self._parts) if all(map(math.isfinite, self._parts)) else sum(self._parts)
-
-
-@dataclass
-class Mean:
-    """A mean over cases and its standard error, streamed: cases are independent, the components of one case are not."""
-
-    count: int = 0
-    total: Sum = field(default_factory=Sum)
-    squares: Sum = field(default_factory=Sum)
-
-    def add(self, sums: Array, counts: Array) -> None:
-        """Count the mean of each case.
-
-        Args:
-            sums: (cases,), over the components that count.
-            counts: (cases,), how many do.
-        """
-        of_case = (sums / counts)[counts > 0]
-        self.count += of_case.size
-        self.total.add(float(of_case.sum()))
-        self.squares.add(float(_row_sums(of_case[None], of_case[None])[0]))
-
-    def merge(self, other: Mean) -> None:
-        """Count what another one counted."""
-        self.count += other.count
-        self.total.merge(other.total)
-        self.squares.merge(other.squares)
-
-    def to_json(self) -> list[Any]:
-        """Return its count and its sums."""
-        return [self.count, self.total.to_json(), self.squares.to_json()]
-
-    @classmethod
-    def from_json(cls, state: list[Any]) -> Self:
-        """Return what `to_json` wrote."""
-        count, total, squares = state
-        return cls(count, Sum(total), Sum(squares))
-
-    @property
-    def mean(self) -> float:
-        """The mean; NaN without a case."""
-        return float(self.total) / self.count if self.count else float("nan")
-
-    @property
-    def standard_error(self) -> float:
-        """The standard deviation of the mean; NaN below two cases."""
-        if self.count < 2:
-            return float("nan")
-        variance = (float(self.squares) - float(self.total) ** 2 / self.count) / (self.count - 1)
-        return float(np.sqrt(max(variance, 0.0) / self.count))
-
-    @property
-    def root(self) -> tuple[float, float]:
-        """The square root of the mean, and its standard error to first order: of squares, their root mean square."""
-        root = math.sqrt(self.mean) if self.mean > 0 else self.mean
-        return root, self.standard_error / (2.0 * root) if root > 0 else self.standard_error
-
-
-class Yardstick:
-    """What the errors of a batch are measured in, made once and used for every engine.
-
-    Attributes:
-        decided: Rows that count; None if all do.
-        per_u: 1 / (u |reference|) where the reference is a normal number, else 0.
-        abnormal: How many counted components have no normal reference.
-        informative: How many counted components are judged sharply: bound <= `Arithmetic.sharp_bound` · |reference|.
-        informative_pairs: How many are, when two answers of that bound are compared.
-        per_truth: 1 / (u reference), with its sign, where a component is judged sharply and its reference is normal, else 0.
-        per_signed_bound: 1 / bound, with the sign of the reference, likewise.
-        sharp: How many such components each counted case has.
-        sharp_components: How many there are in all.
-        some_exact: Whether some bound is 0.
-        bounds: Histogram of bound / (u |reference|) where the reference is normal.
-    """
-
-    def __init__(self, envelope: Envelope, rows: int) -> None:
-        """Measure the first `rows` cases of an envelope."""
-        self.envelope = envelope
-        self.rows = rows
-        decided = envelope.decided[:rows]
-        self.decided: Array | None = None if decided.all() else decided
-        self.undecided = int(rows - decided.sum())
-        size = np.abs(self.select(envelope.reference))
-        normal = size >= envelope.arithmetic.smallest_normal
-        with np.errstate(all="ignore"):
-            self.per_u = np.where(normal, 1.0 / (envelope.arithmetic.unit_roundoff * size), 0.0)
-            bound = self.select(envelope.bound)
-            self.per_bound = 1.0 / bound
-            sharp = envelope.arithmetic.sharp_bound * size
-            informative = bound <= sharp
-            sign = np.where(informative & normal, np.sign(self.select(envelope.reference)), 0.0)
-            self.per_truth = sign * self.per_u
-            self.per_signed_bound = np.where(bound > 0.0, sign * self.per_bound, 0.0)  # an exact step has no margin
-            self.bounds = Histogram()
-            self.bounds.add((bound * self.per_u)[normal])
-        self.abnormal = int(normal.size - normal.sum())
-        self.informative = int(informative.sum())
-        self.informative_pairs = int((2.0 * bound <= sharp).sum())
-        self.sharp = (informative & normal).sum(axis=1)
-        self.sharp_components = int(self.sharp.sum())
-        self.some_exact = bool((bound == 0.0).any())
-
-    def select(self, components: Array) -> Array:
-        """Return the components of the counted cases."""
-        components = components[: self.rows]
-        return components if self.decided is None else components[self.decided]
 
 
 class RowKey(NamedTuple):
@@ -284,28 +80,24 @@ class Tally:
     run_s: float = 0.0
     note: str = ""
 
-    def add(
-        self, judgement: Judgement, ids: Any, yardstick: Yardstick, explain: Callable[[int], str] = lambda row: ""
-    ) -> Rejection | None:
-        """Count a judgement of the first `yardstick.rows` cases of a batch; return its first rejection, if any.
+    def add(self, measured: Measured, explain: Callable[[int], str] = lambda row: "") -> Rejection | None:
+        """Count an answer on a batch; return its first rejection, if any.
 
         Args:
-            judgement: Of the whole batch.
-            ids: Of its cases.
-            yardstick: Made of the same envelope.
+            measured: The answer.
             explain: What else there is to say of a rejected row.
         """
-        rows = yardstick.rows
-        rejected = judgement.rejected_cases[:rows]
-        self.cases += rows
-        self.rejected += int(rejected.sum())
-        self.accepted += int(judgement.accepted_cases[:rows].sum())
+        judgement, ids, rejected = measured.judgement, measured.ids, measured.rejected
+        self.cases += rejected.size
+        self.rejected += int(np.count_nonzero(rejected))
+        self.accepted += measured.accepted
         if judgement.malformed:
             return self._reject(ids[0], judgement.malformed)
-        self.undecided += yardstick.undecided
-        self.components += int(judgement.got[:rows].size)
-        self._digest(judgement.got[:rows], ids[0])
-        self._measure(judgement, ids, yardstick)
+        self.undecided += measured.yardstick.undecided
+        self.components += rejected.size * judgement.got.shape[1]
+        self.digest = (self.digest + measured.digest) % 2**64
+        if measured.size:
+            self._measure(measured)
         if not rejected.any():
             return None
         row = int(np.argmax(rejected))
@@ -333,42 +125,24 @@ class Tally:
         self.note = self.note or f"{case_id}: {reason}"
         return rejection
 
-    def _digest(self, got: Array, first_id: str) -> None:
-        # A sum of keyed hashes, so that neither the order of batches nor their distribution over machines matters.
-        key = hashlib.blake2b(first_id.encode(), digest_size=16).digest()
-        block = hashlib.blake2b(np.ascontiguousarray(got).tobytes(), digest_size=8, key=key).digest()
-        self.digest = (self.digest + int.from_bytes(block, "little")) % 2**64
-
-    def _measure(self, judgement: Judgement, ids: Any, yardstick: Yardstick) -> None:
-        deviation, error = yardstick.select(judgement.deviation), yardstick.select(judgement.error)
-        if deviation.size == 0:
-            return
+    def _measure(self, measured: Measured) -> None:
+        yardstick = measured.yardstick
         with np.errstate(all="ignore"):
             self.sharp += yardstick.sharp_components
-            signed = deviation * yardstick.per_truth
-            squares = _row_sums(signed, signed)
-            self.error_squares.add(float(squares.sum()))
-            self.mean_error.add(_row_sums(signed), yardstick.sharp)
-            self.square_error.add(squares, yardstick.sharp)
-            signed = deviation * yardstick.per_signed_bound
-            self.mean_margin.add(_row_sums(signed), yardstick.sharp)
-            self.square_margin.add(_row_sums(signed, signed), yardstick.sharp)
-            self.bounds.counts += yardstick.bounds.counts
-            margin = error * yardstick.per_bound
-            if yardstick.some_exact:  # 0 / 0
-                margin = np.where(error == 0.0, 0.0, margin)
-            in_u = error * yardstick.per_u
-            self.margins.add(margin)
-            self.errors.add(in_u, ignored_zeros=yardstick.abnormal)
-            self.counted += error.size
-            self.measured += error.size - yardstick.abnormal
-            self.informative += yardstick.informative
-            self.error_max = max(self.error_max, _nan_as_infinity(in_u.max()))
-            worst = _nan_as_infinity(margin.max())
-        if worst >= self.margin_max:
-            row = int(np.argmax(np.where(np.isnan(margin), np.inf, margin)) // margin.shape[1])
-            counted = np.arange(yardstick.rows) if yardstick.decided is None else np.flatnonzero(yardstick.decided)
-            self._worst(worst, ids[int(counted[row])])
+            self.error_squares.add(float(measured.squared_errors.sum()))
+            self.mean_error.add(measured.signed_errors, yardstick.sharp)
+            self.square_error.add(measured.squared_errors, yardstick.sharp)
+            self.mean_margin.add(measured.signed_margins, yardstick.sharp)
+            self.square_margin.add(measured.squared_margins, yardstick.sharp)
+        self.bounds.merge(yardstick.bounds)
+        self.margins.merge(measured.margins)
+        self.errors.merge(measured.errors)
+        self.counted += measured.size
+        self.measured += measured.size - yardstick.abnormal
+        self.informative += yardstick.informative
+        self.error_max = max(self.error_max, measured.error_max)
+        if measured.margin_max >= self.margin_max:
+            self._worst(measured.margin_max, measured.worst_case())
 
     def _worst(self, margin: float, case_id: str) -> None:
         """Keep the worst case; of equals the first by name, so that the order of batches does not matter."""
@@ -512,24 +286,18 @@ class Pair:
         """What the row is about."""
         return self.engine_a, self.engine_b, self.ensemble, self.depth, self.width
 
-    def add(self, a: Array, b: Array, per_two_bounds: Array, informative: int) -> None:
-        """Count the components of two answers.
+    def add(self, agreement: Agreement, informative: int) -> None:
+        """Count what two answers say of each other.
 
         Args:
-            a: One answer.
-            b: The other.
-            per_two_bounds: 1 / (bound of a + bound of b).
-            informative: How many components that sum judges sharply.
+            agreement: Of the two.
+            informative: How many components the sum of both bounds judges sharply.
         """
+        self.components += agreement.components
+        self.identical += agreement.identical
+        self.disagreeing += agreement.disagreeing
         self.informative += informative
-        with np.errstate(all="ignore"):
-            margin = np.abs(a - b) * per_two_bounds
-            largest = _nan_as_infinity(margin.max(initial=0.0))
-            if not largest <= 1.0:
-                self.disagreeing += margin.size - int(np.count_nonzero(margin <= np.float32(1.0)))
-        self.components += margin.size
-        self.identical += int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
-        self.margin_max = max(self.margin_max, largest)
+        self.margin_max = max(self.margin_max, agreement.margin_max)
 
     def merge(self, other: Pair) -> None:
         """Count what another one counted, of other cases of the same row."""
@@ -557,13 +325,3 @@ class Pair:
             "margin_max": self.margin_max,
             "verdict": str(verdict if self.components else Verdict.UNDECIDED),
         }
-
-
-def _row_sums(*factors: Array) -> Array:
-    """Return the sum of the products of each row. (No BLAS: it would start threads of its own beside those of the run.)"""
-    letters = ",".join(["ij"] * len(factors))
-    return np.einsum(f"{letters}->i", *factors)
-
-
-def _nan_as_infinity(value: Any) -> float:
-    return float("inf") if np.isnan(value) else float(value)

@@ -12,19 +12,10 @@ import chainback
 PACKAGE = Path(chainback.__file__).parent
 #: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
 FLOORS = (
-    *(
-        "errors",
-        "environment",
-        "rounding",
-        "activations",
-        "case",
-        "ensembles",
-        "oracle",
-        "spread",
-        "bounds",
-        "judgement",
-    ),
-    *("tally", "actions", "pointwise", "curves", "known_faults", "functions", "report", "counts", "comparison"),
+    *("errors", "environment", "rounding", "activations", "case", "ensembles"),
+    *("oracle", "spread", "bounds", "judgement"),
+    *("moments", "yardstick", "tally", "actions", "pointwise"),
+    *("curves", "known_faults", "functions", "report", "counts", "comparison"),
     *("sections", "pictures", "panels", "charts", "findings", "changes", "stylesheet", "page", "showing"),
     *("plan", "supervision", "timing", "figures"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),

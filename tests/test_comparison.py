@@ -12,7 +12,7 @@ import pytest
 from chainback import Case, Chain, Report, UsageError, compare, judge, verify
 from chainback.comparison import Comparison, _sampled_moves, read
 from chainback.engines import ENGINES
-from chainback.tally import Mean
+from chainback.moments import Mean
 
 f32: Any = np.float32
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "alive"], "depths": [3, 8], "cases": 4000, "samples": False}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from chainback import UsageError, Verdict, merge, verify
+from chainback.moments import Sum
 from chainback.report import Report, read_csv
-from chainback.tally import Sum
 
 TABLES = ("tolerance", "steps", "agreement", "activations", "curves")
 SMALL: dict[str, Any] = {"engines": ["reverse-scan", "triangular-substitution"], "cases": 300, "depths": [3, 4]}

@@ -176,7 +176,7 @@ def test_what_was_counted_survives_the_way_to_another_process() -> None:
     made = verify(engines=["reverse-scan"], **SMALL)
     again = pickle.loads(pickle.dumps(made))
     assert again.tolerance.equals(made.tolerance)
-    from chainback.tally import Histogram
+    from chainback.moments import Histogram
 
     histogram = Histogram()
     histogram.add(np.exp(np.random.default_rng(0).normal(size=1000)))

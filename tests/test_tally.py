@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -5,32 +6,14 @@ import pytest
 
 from chainback import draw, gradient, judge
 from chainback.bounds import envelope
+from chainback.judgement import read_answer
+from chainback.plan import Batch
 from chainback.rounding import ARITHMETICS
-from chainback.tally import Histogram, Pair, RowKey, Tally, Yardstick
+from chainback.runner import Drawn
+from chainback.tally import Pair, RowKey, Tally
+from chainback.yardstick import Agreement, Measured, Yardstick
 
 f32: Any = np.float32
-
-
-def test_quantiles_are_at_most_a_thirty_second_above() -> None:
-    rng = np.random.default_rng(0)
-    values = np.exp(rng.normal(0, 4, 50_000)).astype(np.float32)
-    histogram = Histogram()
-    for part in np.array_split(values, 7):
-        histogram.add(part)
-    for share in (0.01, 0.5, 0.99, 1.0):
-        exact = np.quantile(values, share, method="inverted_cdf")
-        assert exact <= histogram.quantile(share) <= exact * (1 + 1 / 31)
-
-
-def test_quantiles_of_nothing_zeros_and_infinities() -> None:
-    assert np.isnan(Histogram().quantile(0.5))
-    histogram = Histogram()
-    histogram.add(f32([0, 0, 0, 0, np.inf]), ignored_zeros=1)
-    assert histogram.counts.sum() == 4
-    assert histogram.quantile(0.5) == 0.0
-    assert histogram.quantile(1.0) > 3e38
-    histogram.add(np.array([0xFFC00000], np.uint32).view(np.float32))  # NaN with its sign bit set, as inf · 0 gives
-    assert histogram.counts.sum() == 5
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +27,7 @@ def judged():
 
 def tally_of(case, bounds, answer, rows=200):
     tally = Tally(RowKey("engine", "batched", "huge", 5, 1))
-    rejection = tally.add(judge(case, answer, within=bounds), case.ids, Yardstick(bounds, rows))
+    rejection = tally.add(Measured(judge(case, answer, within=bounds), case.ids, Yardstick(bounds, rows)))
     return tally, rejection
 
 
@@ -163,7 +146,7 @@ def test_digests_know_bits_and_not_order(judged) -> None:
                 changed.view(np.int32)[0, 0] ^= 1
                 grads = (grads[0], changed)
             inside = envelope(part)
-            tally.add(judge(part, grads, within=inside), part.ids, Yardstick(inside, 200))
+            tally.add(Measured(judge(part, grads, within=inside), part.ids, Yardstick(inside, 200)))
         return tally.row()["digest"]
 
     assert digest(0, 1) == digest(1, 0)
@@ -188,13 +171,49 @@ def test_pairs_count_bits_and_margins() -> None:
     pair = Pair("a", "b", "lecture", 3, 1)
     a = f32([[1.0, 2.0, 3.0]])
     b = f32([[1.0, 2.0 + 2.0**-22, 4.0]])
-    pair.add(a, b, f32([[10.0, 10.0, 10.0]]), 2)
+    pair.add(Agreement(a, b, f32([[10.0, 10.0, 10.0]])), 2)
     row = pair.row()
     assert (row["components"], row["disagreeing"], row["verdict"]) == (3, 1, "rejected")
     assert row["identical"] == pytest.approx(1 / 3)
     assert row["informative"] == pytest.approx(2 / 3)
     assert row["margin_max"] == pytest.approx(10.0)
     nan = Pair("a", "b", "lecture", 3, 1)
-    nan.add(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]), 0)
+    nan.add(Agreement(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]])), 0)
     assert nan.row()["verdict"] == "rejected"
     assert Pair("a", "b", "lecture", 3, 1).row()["verdict"] == "undecided"
+
+
+def test_rows_of_components_are_contiguous_whatever_they_are_made_of() -> None:
+    bounds = envelope(draw("lecture", seed=0, depth=4, width=1, batch=0, rows=50))
+    assert bounds.reference.flags.c_contiguous
+    assert bounds.bound.flags.c_contiguous
+
+
+def test_an_exact_bound_has_the_margin_zero_or_infinity() -> None:
+    case = draw("lecture", seed=0, depth=2, width=1, batch=0, rows=3)
+    found = gradient(case.chain, case.inputs, case.targets)
+    weights, biases = np.array(found.weights), np.array(found.biases)
+    truth = envelope(case)
+    reference = np.concatenate([weights.reshape(3, -1), biases.reshape(3, -1)], 1).astype(float)
+    exact = replace(truth, reference=reference, bound=np.zeros_like(reference))
+    right, _ = tally_of(case, exact, (weights, biases), rows=3)
+    assert (right.accepted, right.margin_max) == (3, 0.0)
+    off, _ = tally_of(case, exact, (weights, np.nextafter(biases, f32(np.inf))), rows=3)
+    assert (off.rejected, off.margin_max) == (3, np.inf)
+
+
+def test_engines_share_a_measurement_only_where_every_bit_is_the_same(judged) -> None:
+    case, bounds, weights, biases = judged
+    drawn = Drawn(0, Batch("huge", 5, 1, 2, 200, 200), case, bounds, Yardstick(bounds, 200))
+    first = drawn.measure(read_answer(case, (weights, biases)))
+    assert drawn.measure(read_answer(case, (weights.copy(), biases.copy()))) is first
+    for place in ((0, 0), (150, 3)):
+        other = biases.copy()
+        other.view(np.int32)[place] ^= 1
+        found = drawn.measure(read_answer(case, (weights, other)))
+        assert found is not first
+        assert found.digest != first.digest
+    negative = np.where(biases == 0.0, -biases, biases)
+    assert (drawn.measure(read_answer(case, (weights, negative))) is first) == bool((biases != 0.0).all())
+    assert drawn.measure(read_answer(case, None)).judgement.malformed
+    assert drawn.measure(read_answer(case, (weights, biases))) is first
