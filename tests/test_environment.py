@@ -1,5 +1,10 @@
 import json
+import platform
+import subprocess
+import sys
 from datetime import UTC, datetime
+
+import pytest
 
 from chainback.environment import environment, version
 
@@ -18,3 +23,32 @@ def test_it_names_versions_machine_and_flags(monkeypatch) -> None:
 
 def test_a_package_that_is_not_there_has_no_version() -> None:
     assert version("no-such-package") == ""
+
+
+_FAULTS = """
+import resource, sys, threading
+import numpy as np
+from chainback import environment
+
+if sys.argv[1] == "kept":
+    environment._keep_memory()
+
+def work():
+    for _ in range(300):
+        [np.ones(1 << 17) for _ in range(8)]
+
+work_in_a_thread = threading.Thread(target=work)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+work_in_a_thread.start(), work_in_a_thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_memory_that_arrays_leave_is_kept() -> None:
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "given back")
+    )
+    assert kept < 5_000  # eight times 256 pages, once
+    assert given_back > 5 * kept
