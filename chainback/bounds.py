@@ -127,9 +127,7 @@ def components_of(*parts: Array) -> Array:
 
     The rows are contiguous, however the parts are: what meets answers element by element must lie as they do.
     """
-    flat = [part.reshape(len(part), -1) for part in parts]
-    joined = np.empty((len(parts[0]), sum(part.shape[1] for part in flat)), np.result_type(*parts))
-    return np.concatenate(flat, axis=1, out=joined)
+    return np.ascontiguousarray(np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1))
 
 
 def _rows(*parts: Array) -> Array:

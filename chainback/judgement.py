@@ -138,10 +138,8 @@ class Judgement:
     @cached_property
     def accepted_cases(self) -> Bool[Array, " batch"]:
         """Decided, and right in every component."""
-        decided, accepted = self.envelope.decided, self.accepted_components
-        if self.malformed:
-            return decided & False
-        return decided.copy() if accepted.all() else decided & accepted.all(axis=1)
+        decided = self.envelope.decided
+        return decided & False if self.malformed else decided & self.accepted_components.all(axis=1)
 
     @property
     def rejected_cases(self) -> Bool[Array, " batch"]:
