@@ -129,7 +129,9 @@ class Mean:
             sums: (cases,), over the components that count.
             counts: (cases,), how many do.
         """
-        of_case = (sums / counts)[counts > 0]
+        if not counts.all():
+            sums, counts = sums[counts > 0], counts[counts > 0]
+        of_case = sums / counts
         self.count += of_case.size
         self.total.add(float(of_case.sum()))
         self.squares.add(float(row_sums(of_case[None], of_case[None])[0]))

@@ -127,16 +127,11 @@ class Tally:
 
     def _measure(self, measured: Measured) -> None:
         yardstick = measured.yardstick
-        with np.errstate(all="ignore"):
-            self.sharp += yardstick.sharp_components
-            self.error_squares.add(float(measured.squared_errors.sum()))
-            self.mean_error.add(measured.signed_errors, yardstick.sharp)
-            self.square_error.add(measured.squared_errors, yardstick.sharp)
-            self.mean_margin.add(measured.signed_margins, yardstick.sharp)
-            self.square_margin.add(measured.squared_margins, yardstick.sharp)
+        self.sharp += yardstick.sharp_components
+        self.error_squares.add(measured.error_squares)
+        for name in ("mean_error", "square_error", "mean_margin", "square_margin", "margins", "errors"):
+            getattr(self, name).merge(getattr(measured, name))
         self.bounds.merge(yardstick.bounds)
-        self.margins.merge(measured.margins)
-        self.errors.merge(measured.errors)
         self.counted += measured.size
         self.measured += measured.size - yardstick.abnormal
         self.informative += yardstick.informative

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from chainback.bounds import Envelope
 from chainback.judgement import Judgement
-from chainback.moments import Histogram, row_sums
+from chainback.moments import Histogram, Mean, row_sums
 
 __all__ = ["Agreement", "Measured", "Yardstick"]
 
@@ -97,10 +97,11 @@ class Measured:
         errors: Histogram of the errors in u where the reference is normal.
         error_max: The largest of them.
         margin_max: The largest margin; infinite for NaN, −1 where nothing was counted.
-        signed_errors: By case, the sum of the signed errors in u over what is judged sharply.
-        squared_errors: Likewise, of their squares.
-        signed_margins: Likewise, of signed margins.
-        squared_margins: Likewise, of their squares.
+        error_squares: The sum of the squared errors in u over what is judged sharply.
+        mean_error: Of the signed errors in u there, case by case.
+        square_error: Likewise, of their squares.
+        mean_margin: Likewise, of signed margins.
+        square_margin: Likewise, of their squares.
     """
 
     def __init__(self, judgement: Judgement, ids: Sequence[str], yardstick: Yardstick) -> None:
@@ -120,9 +121,12 @@ class Measured:
         deviation, error = yardstick.select(judgement.deviation), yardstick.select(judgement.error)
         with np.errstate(all="ignore"):
             signed = deviation * yardstick.per_truth
-            self.signed_errors, self.squared_errors = row_sums(signed), row_sums(signed, signed)
+            squares = row_sums(signed, signed)
+            self.error_squares = float(squares.sum())
+            self.mean_error, self.square_error = self._mean(row_sums(signed)), self._mean(squares)
             np.multiply(deviation, yardstick.per_signed_bound, out=signed)
-            self.signed_margins, self.squared_margins = row_sums(signed), row_sums(signed, signed)
+            self.mean_margin = self._mean(row_sums(signed))
+            self.square_margin = self._mean(row_sums(signed, signed))
             self._margin = np.multiply(error, yardstick.per_bound, out=signed)
             if yardstick.some_exact:  # 0 / 0
                 self._margin[error == 0.0] = 0.0
@@ -131,6 +135,11 @@ class Measured:
             self.margins.add(self._margin)
             self.errors.add(in_u, ignored_zeros=yardstick.abnormal)
             self.error_max, self.margin_max = _nan_as_infinity(in_u), _nan_as_infinity(self._margin)
+
+    def _mean(self, sums: Array) -> Mean:
+        mean = Mean()
+        mean.add(sums, self.yardstick.sharp)
+        return mean
 
     def worst_case(self) -> str:
         """Return the id of the counted case with the largest margin."""
