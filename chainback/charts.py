@@ -286,7 +286,8 @@ def _line(values: Any, name: str, style: dict[str, Any], unit: str = " u") -> go
 
 def _level(figure: go.Figure) -> None:
     """Draw the figures of one depth as level lines, so that colours and dashes tell them apart as everywhere else."""
-    for trace in figure.data:
+    traces: Any = figure.data
+    for trace in traces:
         ends = [depth * factor for depth in trace.x for factor in (1.0 / _HALF_WIDTH, 1.0, _HALF_WIDTH)]
         trace.update(x=ends, y=list(trace.y) * 3, customdata=list(trace.customdata) * 3, mode="lines")
     figure.update_layout(hovermode="closest")

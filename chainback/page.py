@@ -75,12 +75,13 @@ def plotting() -> Any:
 def _when(environment: dict[str, Any]) -> str:
     model = environment.get("processor", {}).get("model", "")
     packages = environment.get("packages", {})
+    asked = "" if environment.get("complete") else " asked for"
     parts = (
         environment.get("time", ""),
         f"Python {environment['python']}" if "python" in environment else "",
         f"jaxlib {packages['jaxlib']}" if "jaxlib" in packages else "",
         ", ".join(filter(None, (environment.get("system", ""), environment.get("machine", ""), model))),
-        f"{environment['cases']:,} cases" if "cases" in environment else "",
+        f"{environment['cases']:,} cases{asked}" if "cases" in environment else "",
         " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
     )
     return " · ".join(filter(None, parts))

@@ -17,7 +17,8 @@ import twins
 
 import chainback
 from chainback import Report, compare, verify, write_page
-from chainback.page import comparison_page, report_page, text
+from chainback.page import comparison_page, document, report_page, text
+from chainback.sections import Section, embedded
 from chainback.tally import Rejection
 
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 40, "depths": [2, 3], "samples": False}
@@ -118,6 +119,12 @@ def test_empty_reports_have_pages() -> None:
     words = visible(report_page(nothing))
     assert "UNDECIDED" in words
     assert "INCOMPLETE" in words
+
+
+def test_the_head_of_an_unfinished_run_claims_no_more_cases_than_were_asked_for(accepted: Report) -> None:
+    assert "· 40 cases" in visible(report_page(accepted))
+    unfinished = replace(accepted, environment=accepted.environment | {"complete": False})
+    assert "· 40 cases asked for" in visible(report_page(unfinished))
 
 
 def test_an_answer_that_is_no_number_has_a_page() -> None:
@@ -252,9 +259,12 @@ def measured(page: str, folder: Path) -> dict[str, Any]:
     """Return what a phone has to scroll sideways, and how broad the broadest chart is when it prints."""
     (folder / "report.html").write_text(page + _MEASURE)
     (folder / "frame.html").write_text(_FRAME)  # a window of a browser may not be as narrow as a phone
-    return json.loads(
-        html.unescape(re.findall(r"<title>(.*?)</title>", browse(folder / "frame.html", "--dump-dom").stdout)[0])
-    )
+    return titled(browse(folder / "frame.html", "--dump-dom"))
+
+
+def titled(done: subprocess.CompletedProcess[str]) -> Any:
+    """Return what a script left as the title of a page."""
+    return json.loads(html.unescape(re.findall(r"<title>(.*?)</title>", done.stdout)[0]))
 
 
 def browse(page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -288,6 +298,32 @@ def test_a_browser_draws_every_chart(accepted: Report, tmp_path: Path) -> None:
     assert drawn.count('class="plot-container') == wanted
 
 
+def test_what_is_written_in_a_field_of_colours_stands_out_from_it(tmp_path: Path) -> None:
+    """The page gives all text its own ink, but what stands on a colour keeps plotly's: a dark ✕ on dark was not seen."""
+    charts = pytest.importorskip("chainback.charts")
+    rows = [{"jax": jax, "engine": "reverse-scan", "digest": jax, "verdict": "rejected"} for jax in ("0.5", "0.6")]
+    figure = embedded(charts, {"": charts.bits(pd.DataFrame(rows))})
+    page = document(None, "bits", "", "", [], [Section("Bits", "", charts=figure)])
+    assert set(inks(page, tmp_path)) == {"rgb(255, 255, 255)", "rgb(68, 68, 68)"}
+    assert len(set(inks(page.replace(" :not(.heatmap-label) >", ""), tmp_path))) == 1, "the wrong twin"
+
+
+def inks(page: str, folder: Path) -> list[str]:
+    """Return the colours of what is written in the fields of colours."""
+    (folder / "report.html").write_text(page + _INKS)
+    return titled(browse(folder / "report.html", "--dump-dom"))
+
+
+_INKS = """
+<script>
+new MutationObserver(() => {
+  const written = [...document.querySelectorAll(".heatmap-label text")].filter((text) => text.textContent === "✕");
+  document.title = JSON.stringify(written.map((text) => getComputedStyle(text).fill));
+}).observe(document.body, { attributeFilter: ["data-drawn"] });
+</script>
+"""
+
+
 def test_the_browser_test_can_fail(accepted: Report, tmp_path: Path) -> None:
     page = report_page(accepted).replace("Plotly.newPlot", "Plotly.newPlotted")
     (tmp_path / "report.html").write_text(page)
@@ -317,5 +353,10 @@ def test_the_commands_write_pages_open_them_and_say_their_facts_in_a_ci_log(tmp_
     assert (tmp_path / "out" / "report.html").resolve().as_uri() in done.stdout
     assert "ACCEPTED" in visible((tmp_path / "out" / "report.html").read_text())[:100]
     alone = {name: value for name, value in os.environ.items() if name == "CI"}
-    assert run("compare", "out", "out", "--output", "changes.csv", cwd=tmp_path, **alone).returncode == 0
+    compared = run("compare", "out", "out", "--output", "changes.csv", cwd=tmp_path, **alone)
+    assert compared.returncode == 0
+    assert compared.stdout.splitlines()[-1] == "Wrote changes.csv and changes.html."
+    for_a_pull_request = run("compare", "out", "out", "--output", "changes.csv", "--markdown", cwd=tmp_path, **alone)
+    assert "Wrote" not in for_a_pull_request.stdout
+    assert "Wrote changes.csv and changes.html." in for_a_pull_request.stderr
     assert "NOTHING WORSE" in visible((tmp_path / "changes.html").read_text())[:100]
