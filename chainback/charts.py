@@ -62,6 +62,8 @@ _CHANGES = {
 _TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
 #: Below and above this a margin is drawn as this.
 _MARGINS = (1e-3, 1e3)
+#: No chart of errors against depth is higher than this: one absurd error would press all others flat.
+_TOP_U = 1e9
 #: Above this an error in u is drawn as this, where 2²⁴ is every digit.
 _MOST_U = 1e12
 
@@ -101,7 +103,8 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
     rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines = list(dict.fromkeys(rows["engine"]))
     drawn, figures = line_styles(engines), {}
-    axis = decades(rows[[name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]])
+    drawn_by = [name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]
+    axis = decades(rows[drawn_by].clip(upper=_TOP_U))
     for ensemble in sorted(set(rows["ensemble"])):
         its = rows[rows["ensemble"] == ensemble]
         by_depth, figure = its.groupby("depth"), go.Figure()

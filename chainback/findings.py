@@ -101,7 +101,7 @@ def _by_depth(tolerance: Any, charts: Any) -> Section | None:
         "The error in units of 2⁻²⁴ of the truth, u: of each engine the 99th percentile and, thinner, the median; the "
         "largest of any engine; and the bound, dashed, from its median to its 99th percentile. Of several widths the worst "
         "is shown. Where every component lies within its own bound, a quantile of the errors lies below the same quantile "
-        "of the bounds; at 2²⁴ u every digit is lost. A bound that leaves a chart at its top is larger still."
+        "of the bounds; at 2²⁴ u every digit is lost. What leaves a chart at its top is larger still."
     )
     drawn = charts.errors_by_depth(tolerance) if charts else {}
     legend = charts.legend_of_engines(list(dict.fromkeys(rows["engine"]))) if charts else ()

@@ -221,6 +221,13 @@ def test_one_depth_alone_is_drawn_with_every_dash_and_its_own_value(accepted: Re
             assert min(trace.x) < 2 < max(trace.x)
 
 
+def test_one_absurd_error_does_not_press_all_others_flat(accepted: Report) -> None:
+    charts = pytest.importorskip("chainback.charts")
+    absurd = charts.errors_by_depth(accepted.tolerance.assign(error_u_max=2.8e16))
+    assert {figure.layout.yaxis.range[1] for figure in absurd.values()} == {10}
+    assert all(max(figure.data[-1].y) == 2.8e16 for figure in absurd.values()), "and it is drawn where it is"
+
+
 @pytest.mark.parametrize("name", ["accepted", "often_rejected"])
 def test_a_phone_scrolls_no_verdict_sideways_and_no_chart_is_broader_than_paper(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
