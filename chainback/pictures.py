@@ -91,7 +91,7 @@ def draw_lecture(
         "Final mean squared error by depth",
     )
     specs: Any = [[{}, {}], [{}, {}], [{"colspan": 2}, None]]
-    spaces = {"horizontal_spacing": 0.27, "vertical_spacing": 0.1}
+    spaces: dict[str, Any] = {"horizontal_spacing": 0.27, "vertical_spacing": 0.1}
     figure = make_subplots(rows=3, cols=2, subplot_titles=titles, specs=specs, **spaces)
     hues = _by_depth(sorted({*approximations["depth"], *layers["depth"]}))
     for column, (_, rows) in enumerate(approximations.groupby("target", sort=False), start=1):
@@ -124,15 +124,15 @@ _DECADES = (1, 4, 3)
 _STEPS = ("#009E73", "#2A8FD8", "#E69F00", "#D55E00")
 
 
-def _by_depth(depths: Sequence[int]) -> dict[int, dict[str, str]]:
+def _by_depth(depths: Sequence[int]) -> dict[Any, dict[str, Any]]:
     """Return a line for each depth, from blue to red: the same wherever that depth is drawn."""
     hues = sample_colorscale("Turbo", [0.05 + 0.9 * place / max(1, len(depths) - 1) for place in range(len(depths))])
     return {number: {"color": hue} for number, hue in zip(depths, hues, strict=True)}
 
 
-def _draw(figure: go.Figure, row: int, column: int, name: str, x: Any, y: Any, line: dict[str, str]) -> None:
+def _draw(figure: go.Figure, row: int, column: int, name: str, x: Any, y: Any, line: dict[str, Any]) -> None:
     """Draw a line in a part of a figure; each part has a legend of its own, to its right."""
-    part = figure.get_subplot(row, column)
+    part: Any = figure.get_subplot(row, column)
     legend = f"legend{2 * row + column - 2 if row > 1 or column > 1 else ''}"
     mode = "lines+markers" if len(x) <= _FEW_POINTS else "lines"
     trace = go.Scatter(x=x, y=y, name=name, line=line, mode=mode, marker={"size": 5}, legend=legend)
