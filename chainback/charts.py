@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from chainback.panels import GREY, LEAST_U, Legend, decades, dressed, embedded, positive, standing, ticks
+from chainback.panels import GREY, LEAST_U, Legend, decades, dressed, embedded, fine, minus, positive, standing, ticks
 from chainback.pictures import field_of_bits, line_styles, save_all
 from chainback.rounding import FLOAT32
 from chainback.sections import is_number
@@ -39,6 +39,8 @@ _LARGEST = {"color": GREY, "dash": "dot", "width": 1.5}
 #: Lines that lie upon each other are seen all the same: those drawn first are broader.
 _WIDTHS = {"forward": 5.0, "reverse": 3.2}
 _WIDTH = 1.6
+#: How far a level line reaches to either side of its depth, as a factor.
+_HALF_WIDTH = 1.5
 #: What stands for a dash where there is no line.
 _MARKERS = {"solid": "circle", "dash": "diamond", "dot": "square", "dashdot": "triangle-up"}
 #: By quantity and method of a sweep.
@@ -60,6 +62,8 @@ _CHANGES = {
 _TICKS = (-100, -30, -10, -3, -1, 0, 1, 3, 10, 30, 100)
 #: Below and above this a margin is drawn as this.
 _MARGINS = (1e-3, 1e3)
+#: No chart of errors against depth is higher than this: one absurd error would press all others flat.
+_TOP_U = 1e9
 #: Above this an error in u is drawn as this, where 2²⁴ is every digit.
 _MOST_U = 1e12
 
@@ -72,14 +76,15 @@ def legend_of_engines(engines: Sequence[str]) -> Legend:
 
 
 def legend_of_markers(engines: Sequence[str]) -> Legend:
-    """Return (name, colour, marker) of each engine."""
+    """Return (name, colour, marker) of each engine, and the line of the bound."""
     drawn = line_styles(engines)
-    return [(name, drawn[name]["color"], _MARKERS[drawn[name]["dash"]]) for name in engines]
+    return [*((name, drawn[name]["color"], _MARKERS[drawn[name]["dash"]]) for name in engines), ("bound", GREY, "dash")]
 
 
 def legend_of_sweeps() -> Legend:
-    """Return (name, colour, dash) of each way to measure an activation."""
-    return [(_sweep_name(*way), style["color"], style["dash"]) for way, style in _SWEEPS.items()]
+    """Return (name, colour, dash) of each way to measure an activation, and of the line where nothing is right."""
+    ways = [(_sweep_name(*way), style["color"], style["dash"]) for way, style in _SWEEPS.items()]
+    return [*ways, ("every digit lost", GREY, "dash")]
 
 
 def legend_of_changes(rows: pd.DataFrame) -> Legend:
@@ -98,7 +103,8 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
     rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines = list(dict.fromkeys(rows["engine"]))
     drawn, figures = line_styles(engines), {}
-    axis = decades(rows[[name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]])
+    drawn_by = [name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]
+    axis = decades(rows[drawn_by].clip(upper=_TOP_U))
     for ensemble in sorted(set(rows["ensemble"])):
         its = rows[rows["ensemble"] == ensemble]
         by_depth, figure = its.groupby("depth"), go.Figure()
@@ -121,7 +127,7 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
         figures[str(ensemble)] = dressed(figure, "depth", "error, u").update_yaxes(**axis)
         depths = sorted(set(its["depth"]))
         if len(depths) == 1:
-            figure.update_traces(mode="markers", marker_size=7)
+            _level(figure)
         figure.update_xaxes(type="log", tickvals=_thinned(depths), ticktext=[str(d) for d in _thinned(depths)])
     return figures
 
@@ -137,7 +143,7 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
         margins = [float(largest.get((name, ensemble), np.nan)) for ensemble in ensembles]
         figure.add_trace(
             go.Scatter(
-                x=[positive(margin, 1e-3) for margin in margins],
+                x=[positive(margin, *_MARGINS) for margin in margins],
                 y=[i + shift for i in range(len(ensembles))],
                 customdata=margins,
                 text=ensembles,
@@ -148,9 +154,9 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
             )
         )
     figure.add_vline(x=1.0, line=_BOUND, name="bound", showlegend=True)
-    dressed(figure, "largest error / bound", "", height=60 + 34 * len(ensembles))
+    dressed(figure, "largest error / bound", "", height=60 + max(34 * len(ensembles), 9 * len(engines)))
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(type="log", dtick=1)
+    figure.update_xaxes(type="log", **fine([*largest.clip(*_MARGINS), 1.0], _MARGINS[0]))
     return figure.update_yaxes(type="linear", tickvals=list(range(len(ensembles))), ticktext=ensembles, zeroline=False)
 
 
@@ -183,7 +189,8 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
                 )
         figure.add_hline(y=1.0 / FLOAT32.unit_roundoff, line=_BOUND, name="every digit lost", showlegend=True)
         figures[str(activation)] = dressed(figure, "z", "error, u")
-        figure.update_xaxes(tickvals=list(np.arcsinh(_TICKS)), ticktext=list(map(str, _TICKS)), zeroline=False)
+        figure.update_xaxes(tickvals=list(np.arcsinh(_TICKS)), ticktext=[minus(z) for z in _TICKS], zeroline=False)
+        figure.update_xaxes(tickangle=0, tickfont_size=10)
         figure.update_yaxes(range=[-1.2, 8.2], **ticks([-1, 0, 2, 4, 6, 8]))
     return figures
 
@@ -248,7 +255,7 @@ def by_version(engines: pd.DataFrame, column: str, name: str) -> go.Figure:
         values = engines[engines["engine"] == engine].set_index("jax")[column].reindex(versions)
         figure.add_trace(_line(values, engine, drawn[engine], ""))
     dressed(figure, "jax", name, height=300).update_xaxes(type="category")
-    return figure.update_yaxes(autorange=True, dtick="D1")
+    return figure.update_yaxes(**fine(engines[column]))
 
 
 def bits(engines: pd.DataFrame) -> go.Figure:
@@ -278,6 +285,15 @@ def _line(values: Any, name: str, style: dict[str, Any], unit: str = " u") -> go
         marker={"size": 4},
         hovertemplate="%{customdata:.3g}" + unit,
     )
+
+
+def _level(figure: go.Figure) -> None:
+    """Draw the figures of one depth as level lines, so that colours and dashes tell them apart as everywhere else."""
+    traces: Any = figure.data
+    for trace in traces:
+        ends = [depth * factor for depth in trace.x for factor in (1.0 / _HALF_WIDTH, 1.0, _HALF_WIDTH)]
+        trace.update(x=ends, y=list(trace.y) * 3, customdata=list(trace.customdata) * 3, mode="lines")
+    figure.update_layout(hovermode="closest")
 
 
 def _thinned(depths: Sequence[int]) -> list[int]:

@@ -194,7 +194,7 @@ class Chronicle:
             counts = [f"{row[name]:,}" for name in ("identical", "within_bound", "drifted", "mended", "rejected")]
             if row["jax"] not in self.comparisons:
                 counts = ["–"] * len(counts)
-            layer = f"{speed[row['jax']]:.0f}" if row["jax"] in speed else "–"
+            layer = f"{speed[row['jax']]:,.0f}" if row["jax"] in speed else "–"
             rows.append([row["jax"], row["python"], row["verdict"], *counts, layer, f"{row['elapsed_s']:.0f}"])
         return rows
 

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -282,6 +282,13 @@ def _announce(report: Any) -> None:
     announce(report.markdown(), wrong, click.echo)
 
 
+def _written(files: Sequence[Path], quiet: bool = False) -> None:
+    """Name the files that were written; beside Markdown, which is for a pull request, not where that goes."""
+    named = [str(file) for file in files if file.exists()]
+    if named:
+        click.echo(f"Wrote {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}.", err=quiet)
+
+
 def _wrote(output: Path) -> str:
     files = [name for name in REPORT_FILES if (output / name).exists()]
     return f"Wrote {output}/{', '.join(files[:-1])} and {files[-1]}."
@@ -316,6 +323,7 @@ def show(folder: Path, pictures: str | None, show: bool) -> int:
     report = read_report(folder)
     report.print(Console())
     _leave_page(report, folder / "report.html", show=show, pictures=pictures)
+    _written([folder / "report.html"])
     return report.exit_code
 
 
@@ -355,6 +363,7 @@ def compare(
     found = chainback.compare(old, new, false_alarm=false_alarm, output=output)
     _show(found, markdown)
     _leave_page(found, _beside(output), show=show, quiet=markdown, pictures=pictures)
+    _written([output, _beside(output)], quiet=markdown)
     return found.exit_code
 
 
@@ -410,6 +419,10 @@ def baseline(
     if found.comparison is not None:
         _show(found.comparison, markdown)
         _leave_page(found.comparison, folder / "comparison.html", show=show, quiet=markdown)
+    if found.taken:
+        click.echo(_wrote(folder), err=markdown)
+    if found.comparison is not None:
+        _written([folder / "comparison.html"], quiet=markdown)
     click.echo(found.sentence)
     return found.exit_code
 
@@ -441,6 +454,8 @@ def upgrade(
             _to_the_log(text(comparison))
         if show:
             _open(page)
+    reports = [output / run.jax / "report.html" for run in (found.old, *found.new)]
+    _written([*reports, *found.pages(output)], quiet=markdown)
     return found.exit_code
 
 
@@ -497,6 +512,7 @@ def history(
         _open(output / "history.html")
     if picture is not None:
         _pictures().save(_pictures().draw_history(found.engines()), picture)
+    _written([output / "README.md", output / "history.html", *filter(None, (picture,))])
     return found.exit_code
 
 
@@ -546,6 +562,7 @@ def explain(case: str, picture: Path | None) -> None:
     found.print(Console())
     if picture is not None:
         _pictures().save(_pictures().draw_matrices(found.matrices), picture)
+        _written([picture])
 
 
 @cli.command()
@@ -591,6 +608,7 @@ def lecture(output: Path | None, picture: Path | None) -> int:
     found.print(Console())
     if draw is not None and picture is not None:
         draw.save(draw.draw_lecture(found.drift, found.depth, found.layers, found.approximations), picture)
+        _written([picture])
     return found.exit_code
 
 

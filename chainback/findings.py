@@ -59,18 +59,23 @@ def _worst(report: Report) -> Section | None:
     for row in rows:
         shown = [row["engine"], row["execution"], number(row["margin_max"]), number(row["error_u_max"])]
         cases.setdefault(row["worst_case"], [row["worst_case"], *shown, _replay(row["worst_case"], row["engine"])])
-    tables = []
+    tables, folded = [], []
     if report.rejections:
         wrong = [
             (item.case_id, item.engine, item.execution, item.reason, _replay(item.case_id, item.engine))
             for item in report.rejections[:MOST]
         ]
-        tables.append(Table(("case", "engine", "execution", "what is wrong", "look closer"), wrong, "Rejected"))
+        header = ("case", "engine", "execution", "what is wrong", "look closer")
+        tables.append(Table(header, wrong[:_WORST], "Rejected"))
+        if more := wrong[_WORST:]:
+            rest = len(report.rejections) - len(wrong)
+            left_out = f"; {rest:,} others stand in tolerance.csv" if rest else ""
+            folded.append(Table(header, more, f"Rejected, {len(more):,} more{left_out}"))
     if cases:
         header = ("case", "engine", "execution", "margin", "max u", "replay")
         tables.append(Table(header, list(cases.values())[:_WORST], "Closest to their bound, or beyond it"))
     lead = "A case is rebuilt from its id alone. Replay shows it layer by layer, and shrinks one that fails."
-    return Section("Worst cases", lead, tables) if tables else None
+    return Section("Worst cases", lead, tables, folded) if tables else None
 
 
 def _replay(case_id: str, engine: str) -> str:
@@ -96,7 +101,7 @@ def _by_depth(tolerance: Any, charts: Any) -> Section | None:
         "The error in units of 2⁻²⁴ of the truth, u: of each engine the 99th percentile and, thinner, the median; the "
         "largest of any engine; and the bound, dashed, from its median to its 99th percentile. Of several widths the worst "
         "is shown. Where every component lies within its own bound, a quantile of the errors lies below the same quantile "
-        "of the bounds; at 2²⁴ u every digit is lost."
+        "of the bounds; at 2²⁴ u every digit is lost. What leaves a chart at its top is larger still."
     )
     drawn = charts.errors_by_depth(tolerance) if charts else {}
     legend = charts.legend_of_engines(list(dict.fromkeys(rows["engine"]))) if charts else ()
@@ -111,7 +116,8 @@ def _by_ensemble(tolerance: Any, charts: Any) -> Section | None:
     largest = rows.groupby(["ensemble", "engine"])["margin_max"].max()
     ensembles = sorted(set(rows["ensemble"]))
     table = [[e, *(number(largest.get((e, name), np.nan)) for name in engines)] for e in ensembles]
-    lead = "The largest error / bound of each engine. A margin above 1 is a wrong gradient."
+    beyond = " What is above 10³ is drawn as 10³." if (largest > 1e3).any() else ""
+    lead = f"The largest error / bound of each engine. A margin above 1 is a wrong gradient.{beyond}"
     drawn = {"": charts.margins_by_ensemble(tolerance)} if charts else {}
     legend = charts.legend_of_markers(engines) if charts else ()
     folded = [Table(("ensemble", *engines), table)]
@@ -132,7 +138,7 @@ def _agreement(agreement: Any) -> Section | None:
     rows = [[f"{i + 1} {a}", *map(_shared, cells[i])] for i, a in enumerate(names)]
     header = ("", *(str(i + 1) for i in range(len(names))))
     lead = (
-        "Share of the components on which two engines give the same bits; below it, if any, how many differ by more than "
+        "Share of the components on which two engines give the same bits; behind a ✕, if any, how many differ by more than "
         "their two bounds together."
     )
     return Section("Agreement of the engines", lead, [Table(header, rows, mark=partial(_shade, cells))])
@@ -179,11 +185,20 @@ def _activations(report: Report, charts: Any) -> Section | None:
     for row in records(frame):
         if row["execution"] == "jitted" or row["verdict"] != str(Verdict.ACCEPTED):
             name = f"{row['quantity']}, {row['method']}, {row['execution']}"
-            facts = [number(row.get(name, np.nan)) for name in ("margin_max", "error_u_max", "error_u_max_z")]
+            facts = [number(row.get(name, np.nan)) for name in ("margin_max", "error_u_max")]
+            facts += [number(row.get("error_u_max_z", np.nan)) if row.get("error_u_max") else "–"]
             facts += [half.get(tuple(row[key] for key in _SWEPT), "–")]
             facts += [f"{_or_zero(row.get('lost_everything')):,.0f}"]
             rows.append([row["activation"], name, *facts, row["verdict"]])
-    header = ("activation", "measured", "margin", "max u", "at z", "half the digits lost at z", "all of them, points")
+    header = (
+        "activation",
+        "measured",
+        "margin",
+        "max u",
+        "at z",
+        "half the digits lost at z",
+        "points without any digit",
+    )
     header = (*header, "verdict")
     lead = (
         "The largest error by z (on a scale of arsinh z), where the truth is a normal number. The dashed line is 2²⁴ u: "
@@ -223,7 +238,10 @@ def _functions(functions: Any) -> Section | None:
         what = ", ".join(str(row[name]) for name in ("quantity", "argument", "method", "execution") if row.get(name))
         figures = (number(row["margin_max"]), number(row.get("error_u_max", np.nan)))
         shown.append([row["function"], what, *figures, number(row.get("worst_x", np.nan), exact=True), row["verdict"]])
-    lead = ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) + " of the rows of functions.csv."
+    lead = f"Of {len(functions):,} rows of functions.csv: "
+    lead += ", ".join(f"{count:,} {verdict}" for verdict, count in counts.items()) + "."
+    if str(Verdict.KNOWN) in counts:
+        lead += " Known is what is wrong there in a released JAX, too; the note of its row says how."
     header = ("function", "measured", "margin", "max u", "worst x", "verdict")
     table = Table(header, shown, "Rejected, and closest to their bound" if rejected else "Closest to their bound")
     return Section("Elementary functions", lead, [table] if rejected else [], [] if rejected else [table])

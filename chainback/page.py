@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
@@ -74,12 +75,13 @@ def plotting() -> Any:
 def _when(environment: dict[str, Any]) -> str:
     model = environment.get("processor", {}).get("model", "")
     packages = environment.get("packages", {})
+    asked = "" if environment.get("complete") else " asked for"
     parts = (
         environment.get("time", ""),
         f"Python {environment['python']}" if "python" in environment else "",
         f"jaxlib {packages['jaxlib']}" if "jaxlib" in packages else "",
         ", ".join(filter(None, (environment.get("system", ""), environment.get("machine", ""), model))),
-        f"{environment['cases']:,} cases" if "cases" in environment else "",
+        f"{environment['cases']:,} cases{asked}" if "cases" in environment else "",
         " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
     )
     return " · ".join(filter(None, parts))
@@ -125,9 +127,12 @@ def _sections(sections: Sequence[Section]) -> Iterator[str]:
     place = 0
     for section in sections:
         panels = []
-        for name, _ in section.charts:
+        for name, chart in section.charts:
             caption = f"<figcaption>{escape(name)}</figcaption>" if name else ""
-            panels.append(f'<figure>{caption}<div class="chart" data-figure="{place}"></div></figure>')
+            said = escape(f"{section.title}{': ' * bool(name)}{name}, a chart: its numbers stand in the table below")
+            tall = f'style="min-height: {json.loads(chart)["layout"]["height"]}px"'
+            box = f'<div class="chart" role="img" aria-label="{said}" data-figure="{place}" {tall}></div>'
+            panels.append(f"<figure>{caption}{box}</figure>")
             place += 1
         kind = "panels" if len(panels) > 1 else "panel"
         yield "\n".join(
@@ -164,6 +169,8 @@ def _sign(colour: str, style: str) -> str:
     )
 
 
+#: A table of more columns, or of longer names of columns, is too broad for a phone.
+_MOST_COLUMNS, _MOST_CHARACTERS = 5, 40
 _DASHES = {"dash": "6 4", "dot": "2 4", "dashdot": "6 3 2 3"}
 _MARKERS = {
     "circle": "M6 2A4 4 0 0 1 6 10A4 4 0 0 1 6 2",
@@ -174,17 +181,21 @@ _MARKERS = {
 
 
 def _folded(table: Table) -> str:
-    return f"<details><summary>Show the table</summary>{_html_table(table)}</details>"
+    return f"<details><summary>{escape(table.name or 'Show the table')}</summary>{_html_table(table)}</details>"
 
 
 def _html_table(table: Table) -> str:
     columns = range(len(table.header))
     kinds = [[_kind(table, i, j, cell) for j, cell in enumerate(row)] for i, row in enumerate(table.rows)]
-    # A column is of numbers where all of it is; a table with much text is one card a row on a phone.
-    numbers = [all(_is_number(row[j]) for row in table.rows) and "shade" not in str(kinds) for j in columns]
-    stacked = " class=stacked" if any(kind in ("long", "command") for row in kinds for kind in row) else ""
+    # A column is of numbers where all of it is; on a phone a matrix is squeezed, and a table with much text or with many
+    # columns is one card a row: nothing that matters, as a verdict, is to be scrolled for.
+    matrix = any("shade" in kind for row in kinds for kind in row)
+    numbers = [not matrix and all(_is_number(row[j]) for row in table.rows) for j in columns]
+    broad = len(columns) > _MOST_COLUMNS or sum(map(len, table.header)) > _MOST_CHARACTERS
+    much = broad or any(kind in ("long", "command") for row in kinds for kind in row)
+    form = " class=matrix" if matrix else " class=stacked" if much else ""
     head = "".join(
-        f"<th{' class=number' * numeric}>{escape(column)}</th>"
+        f"<th scope=col{' class=number' * numeric}>{escape(column)}</th>"
         for column, numeric in zip(table.header, numbers, strict=True)
     )
     body = "".join(
@@ -192,7 +203,7 @@ def _html_table(table: Table) -> str:
         for i, row in enumerate(table.rows)
     )
     name = f"<h3>{escape(table.name)}</h3>" if table.name else ""
-    table_ = f"<table{stacked}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table_ = f"<table{form}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'{name}<div class="scroll">{table_}</div>'
 
 
@@ -267,6 +278,7 @@ _PAGE = """\
 $remarks
 </ul>
 $missing
+<noscript><p class="missing">Charts need JavaScript. All numbers stand in the tables.</p></noscript>
 <p class="missing" id="old" hidden>This browser cannot unpack the charts. All numbers stand in the tables.</p>
 $sections
 </main>
@@ -290,9 +302,13 @@ else {
     const { data, layout } = figures[chart.dataset.figure];
     await Plotly.newPlot(chart, data, layout, { responsive: true, displayModeBar: false });
   }
-  const fit = () => charts.forEach((chart) => Plotly.Plots.resize(chart));
-  addEventListener("beforeprint", fit);
-  addEventListener("afterprint", fit);
+  // A printer lays the page out after this event and shrinks all of it to the widest chart: so they are fitted to paper.
+  addEventListener("beforeprint", () => charts.forEach((chart) => {
+    Plotly.relayout(chart, { width: chart.closest(".panels") ? 330 : 680 });
+  }));
+  addEventListener("afterprint", () => charts.forEach((chart) => {
+    Plotly.relayout(chart, { width: null, autosize: true });
+  }));
   document.body.dataset.drawn = charts.length;
 }
 """

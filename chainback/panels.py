@@ -9,12 +9,15 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 
-__all__ = ["GREY", "LEAST_U", "Legend", "decades", "dressed", "embedded", "positive", "standing", "ticks"]
+__all__ = ["GREY", "LEAST_U", "Legend", "decades", "dressed", "embedded"]
+__all__ += ["fine", "minus", "positive", "standing", "ticks"]
 
 #: Of what is no engine: the bound, and the largest error of any engine. It is seen on white and on black.
 GREY = "#888888"
 #: Below this an error in u is drawn as this: a logarithm has no place for 0.
 LEAST_U = 0.1
+#: An axis that spans no more decades than these has ticks at 2 and 5, too.
+_FEW_DECADES = 2.0
 #: Of a chart that stands by itself, pixels.
 _PICTURE_WIDTH = 640
 
@@ -44,7 +47,32 @@ def decades(values: Any, least: float = LEAST_U) -> dict[str, Any]:
     numbers = np.asarray(values, dtype=float)
     shown = np.log10(np.maximum(numbers[np.isfinite(numbers)], least)) if np.isfinite(numbers).any() else np.zeros(1)
     low, high = int(np.floor(shown.min() + 1e-9)), int(np.ceil(shown.max() + 0.1))
-    return {"range": [low - 0.15, high], **ticks(range(low, high + 1, 1 + (high - low) // 7), least)}
+    air = max(0.15, 0.05 * (high - low))
+    return {"range": [low - air, high], **ticks(range(low, high + 1, 1 + (high - low) // 7), least)}
+
+
+def fine(values: Any, least: float = 0.0) -> dict[str, Any]:
+    """Return the range and ticks of a logarithmic axis that fits its values: at 1, 2 and 5 where they span little."""
+    numbers = np.asarray(list(values), dtype=float)
+    numbers = np.maximum(numbers[np.isfinite(numbers)], least)
+    numbers = numbers[numbers > 0] if (numbers > 0).any() else np.ones(1)
+    low, high = np.log10(numbers.min()), np.log10(numbers.max())
+    if high - low > _FEW_DECADES:
+        return decades(numbers, least)
+    powers = range(int(np.floor(low)) - 1, int(np.ceil(high)) + 2)
+    places = np.array([digit * 10.0**power for power in powers for digit in (1, 2, 5)])
+    first = int(np.searchsorted(places, numbers.min() * 1.001)) - 1
+    last = max(first + 1, int(np.searchsorted(places, numbers.max() * 0.999)))
+    kept = places[first : last + 1]
+    ends = np.log10(kept[[0, -1]])
+    air = 0.03 * (ends[1] - ends[0])
+    named = [f"{'≤ ' if place <= least * 1.001 else ''}{place:,.12g}" for place in kept]
+    return {"range": [ends[0] - air, ends[1] + air], "tickvals": kept.tolist(), "ticktext": named}
+
+
+def minus(value: float) -> str:
+    """Write a number as an axis does, with a minus sign that is no hyphen."""
+    return f"{value:g}".replace("-", "−")
 
 
 def ticks(powers: Sequence[int], least: float = LEAST_U) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from chainback.errors import ChainbackError, UsageError
@@ -25,7 +26,11 @@ __all__ = ["draw_history", "draw_lecture", "draw_matrices", "field_of_bits", "li
 #: Source: Okabe and Ito (2008), with a lighter blue, for dark pages.
 _HUES = {"forward": "#E69F00", "reverse": "#2A8FD8", "triangular": "#009E73"}
 #: A matrix of more columns than this is drawn without its numbers.
-_MOST_WRITTEN = 16
+_MOST_WRITTEN = 24
+#: Pixels of a row; where there are many, half of them.
+_CELL = 26
+#: Pixels that a column with its numbers takes, and those that names of rows and margins take.
+_COLUMN, _ASIDE = 58, 190
 #: Pixels from one matrix to the next; more where the names of the columns stand upright.
 _BETWEEN, _BETWEEN_WIDE = 66, 105
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -81,28 +86,63 @@ def draw_lecture(
     titles = (
         "Example 1: −3x + 2",
         "Example 2: log x",
-        "drift of the parameters from float64",
-        "gradient norm by layer",
+        "Drift of the parameters from float64's",
+        "Norm of the gradient by layer",
+        "Final mean squared error by depth",
     )
-    figure = make_subplots(rows=3, cols=2, subplot_titles=(*titles, "final mean squared error by depth"))
+    specs: Any = [[{}, {}], [{}, {}], [{"colspan": 2}, None]]
+    spaces: dict[str, Any] = {"horizontal_spacing": 0.27, "vertical_spacing": 0.1}
+    figure = make_subplots(rows=3, cols=2, subplot_titles=titles, specs=specs, **spaces)
+    hues = _by_depth(sorted({*approximations["depth"], *layers["depth"]}))
     for column, (_, rows) in enumerate(approximations.groupby("target", sort=False), start=1):
-        for number, points in rows.groupby("depth"):
-            figure.add_trace(go.Scatter(x=points["x"], y=points["predicted"], name=f"N = {number}"), row=1, col=column)
         first = rows.drop_duplicates("x")
-        line = {"color": "black", "dash": "dot"}
-        figure.add_trace(go.Scatter(x=first["x"], y=first["wanted"], name="target", line=line), row=1, col=column)
+        _draw(figure, 1, column, "target", first["x"], first["wanted"], {"color": "black", "dash": "dot"})
+        for number, points in rows.groupby("depth"):
+            _draw(figure, 1, column, f"N = {number}", points["x"], points["predicted"], hues[number])
     styles = line_styles(list(dict.fromkeys(drift["engine"])))
     for name, rows in drift.groupby("engine", sort=False):
-        line = styles[str(name)]
-        figure.add_trace(go.Scatter(x=rows["updates"], y=rows["distance"], name=str(name), line=line), row=2, col=1)
+        _draw(figure, 2, 1, str(name), rows["updates"], rows["distance"], styles[str(name)])
     for number, rows in layers.groupby("depth"):
-        figure.add_trace(go.Scatter(x=rows["layer"], y=rows["gradient_norm"], name=f"N = {number}"), row=2, col=2)
-    for step, rows in depth.groupby("step"):
-        line = {"x": rows["depth"], "y": rows["mean_squared_error"], "name": f"step {step:g}"}
-        figure.add_trace(go.Scatter(**line), row=3, col=1)
-    for row, column in ((2, 1), (2, 2), (3, 1)):
-        figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
-    return figure.update_layout(template="plotly_white", height=1100, width=1100)
+        _draw(figure, 2, 2, f"N = {number}", rows["layer"], rows["gradient_norm"], hues[number])
+    for place, (step, rows) in enumerate(depth.groupby("step")):
+        style = {"color": _STEPS[place % len(_STEPS)], "dash": _DASHES[place % len(_DASHES)]}
+        _draw(figure, 3, 1, f"step {step:g}", rows["depth"], rows["mean_squared_error"], style)
+    axes = (("x", "ŷ"), ("x", "ŷ"), ("updates", "distance"), ("layer", "norm"), ("depth N", "error"))
+    for place, (x, y) in enumerate(axes):
+        row, column = place // 2 + 1, place % 2 + 1
+        figure.update_xaxes(title={"text": x, "standoff": 6}, row=row, col=column)
+        figure.update_yaxes(title={"text": y, "standoff": 6}, row=row, col=column)
+        if place >= 2:
+            figure.update_yaxes(type="log", exponentformat="power", dtick=_DECADES[place - 2], row=row, col=column)
+    margin = {"t": 50, "b": 50, "l": 70, "r": 130}
+    return figure.update_layout(template="plotly_white", height=1000, width=1100, margin=margin)
+
+
+#: Decades from tick to tick of the lecture's logarithmic axes, each in its order.
+_DECADES = (1, 4, 3)
+#: Of the lecture's step sizes.
+_STEPS = ("#009E73", "#2A8FD8", "#E69F00", "#D55E00")
+
+
+def _by_depth(depths: Sequence[int]) -> dict[Any, dict[str, Any]]:
+    """Return a line for each depth, from blue to red: the same wherever that depth is drawn."""
+    hues = sample_colorscale("Turbo", [0.05 + 0.9 * place / max(1, len(depths) - 1) for place in range(len(depths))])
+    return {number: {"color": hue} for number, hue in zip(depths, hues, strict=True)}
+
+
+def _draw(figure: go.Figure, row: int, column: int, name: str, x: Any, y: Any, line: dict[str, Any]) -> None:
+    """Draw a line in a part of a figure; each part has a legend of its own, to its right."""
+    part: Any = figure.get_subplot(row, column)
+    legend = f"legend{2 * row + column - 2 if row > 1 or column > 1 else ''}"
+    mode = "lines+markers" if len(x) <= _FEW_POINTS else "lines"
+    trace = go.Scatter(x=x, y=y, name=name, line=line, mode=mode, marker={"size": 5}, legend=legend)
+    figure.add_trace(trace, row=row, col=column)
+    place = {"x": part.xaxis.domain[1] + 0.01, "y": part.yaxis.domain[1], "xanchor": "left", "yanchor": "top"}
+    figure.update_layout({legend: {**place, "font": {"size": 11}}})
+
+
+#: A line of more points than this is drawn without them.
+_FEW_POINTS = 25
 
 
 def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -148,8 +188,10 @@ def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
         matrices: By their titles; rows and columns are named by index and columns.
     """
     tall = [len(matrix) for matrix in matrices.values()]
-    cell = 26 if sum(tall) <= 60 else 13
-    between = _BETWEEN if all(matrix.shape[1] <= _MOST_WRITTEN for matrix in matrices.values()) else _BETWEEN_WIDE
+    cell = _CELL if sum(tall) <= 60 else _CELL / 2
+    broadest = max(matrix.shape[1] for matrix in matrices.values())
+    between = _BETWEEN if broadest <= _MOST_WRITTEN else _BETWEEN_WIDE
+    width = max(900, _ASIDE + _COLUMN * min(broadest, _MOST_WRITTEN))
     height = cell * sum(tall) + between * (len(tall) - 1)
     figure = make_subplots(
         rows=len(matrices),
@@ -179,11 +221,12 @@ def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
             hovertemplate="row %{y}, column %{x}: %{customdata:.9g}<extra></extra>",
         )
         figure.add_trace(heatmap, row=place, col=1)
-    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True)
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True, dtick=1)
+    figure.update_yaxes(tickfont_size=12 if cell == _CELL else 10)
     figure.update_xaxes(type="category", showgrid=False, tickangle=0 if between == _BETWEEN else None)
     figure.update_annotations(font_size=14)
     margin = {"t": 40, "b": 40, "l": 20, "r": 20}
-    figure.update_layout(template="plotly_white", height=height + 80, width=900, margin=margin)
+    figure.update_layout(template="plotly_white", height=height + 80, width=width, margin=margin)
     return figure
 
 

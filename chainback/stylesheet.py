@@ -42,41 +42,43 @@ h3 { break-after: avoid; }
 table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 600; vertical-align: bottom; }
 th, td { padding: 0.28rem 0.9rem 0.28rem 0; border-bottom: 1px solid var(--rule); white-space: nowrap; }
-td { vertical-align: top; }
-.number { text-align: right; } td.long { white-space: normal; min-width: 18rem; overflow-wrap: anywhere; }
+td { vertical-align: top; } th { white-space: normal; }
+.number { text-align: right; } td.long, td.command { white-space: normal; min-width: 18rem; overflow-wrap: anywhere; }
 td.accepted { color: var(--good); } td.undecided, td.known { color: var(--doubt); }
 td.rejected, td.worse, td.wrong { color: var(--bad); font-weight: 600; } td.not-run, td.not-there { color: var(--soft); }
-td.shade, td.wrong { text-align: center; padding: 0.28rem 0.5rem; min-width: 3.4rem; border: 2px solid var(--paper); }
+.matrix :is(th, td):not(:first-child) { text-align: center; padding: 0.28rem 0.5rem; min-width: 3.4rem; }
+td.shade, td.wrong { border: 2px solid var(--paper); }
 $shades
 code { font: 0.85em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 td code { user-select: all; }
-details { margin: 0.6rem 0; } summary { cursor: pointer; color: var(--soft); }
+details { margin: 0.6rem 0; } details h3 { display: none; } summary { cursor: pointer; color: var(--soft); }
 .legend { display: flex; flex-wrap: wrap; gap: 0.15rem 1.1rem; list-style: none; margin: 0.7rem 0; padding: 0;
   font-size: 0.85rem; }
 .legend svg { margin-right: 0.4rem; vertical-align: middle; }
 .panels { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; min-width: 0; break-inside: avoid; } figcaption { font-weight: 600; font-size: 0.9rem; }
-.chart { min-height: 240px; }
-.chart svg:not(.hover) text { fill: var(--ink) !important; }
+.chart svg:not(.hover) :not(.heatmap-label) > text { fill: var(--ink) !important; }
 .chart .gridlayer path { stroke: var(--rule) !important; }
 .chart .hoverlayer .bg, .chart .hoverlayer .legend rect { fill: var(--card) !important; stroke: var(--rule) !important; }
 @media (max-width: 40rem) {
   table { font-size: 0.75rem; } th, td { padding-right: 0.4rem; white-space: normal; }
-  td.number, th.number { white-space: nowrap; } td.shade, td.wrong { min-width: 0; padding: 0.28rem 0.2rem; }
+  td.number { white-space: nowrap; } th.number { white-space: normal; } .matrix { font-size: 0.68rem; }
+  .matrix :is(th, td):not(:first-child) { min-width: 0; padding: 0.28rem 0.1rem; }
   .stacked thead { display: none; }
   .stacked, .stacked tbody, .stacked tr { display: block; }
   .stacked tr { padding: 0.4rem 0; border-bottom: 1px solid var(--rule); }
   .stacked td { display: inline-block; padding: 0 0.7rem 0 0; border: 0; text-align: left; min-width: 0; }
   .stacked td:empty { display: none; }
-  .stacked td.number::before { content: attr(data-name) " "; color: var(--soft); }
+  .stacked td:not(:first-child, .long, .command)::before { content: attr(data-name) " "; color: var(--soft); }
   .stacked td:first-child { font-weight: 600; } .stacked td.command, .stacked td.long { display: block; }
   .stacked { font-size: 0.8rem; } .stacked code { overflow-wrap: anywhere; }
 }
 @media print {
+  html { font-size: 13px; }
   body { font-size: 10pt; max-width: none; padding: 0; } h2 { break-after: avoid; } tr { break-inside: avoid; }
-  .scroll { overflow: visible; } td.long { min-width: 0; } th, td { white-space: normal; padding-right: 0.5rem; }
+  .scroll { overflow: visible; } td.long, td.command { min-width: 0; } th, td { white-space: normal; padding-right: 0.5rem; }
   td.number { white-space: nowrap; }
-  summary { display: none; }
+  summary { display: none; } details h3 { display: block; }
   details::details-content { content-visibility: visible; block-size: auto; }
   .panels { grid-template-columns: 1fr 1fr; }
 }

@@ -1,6 +1,7 @@
 """Pages: every fact is there, nothing comes from a network, and a real browser shows them without an error."""
 
 import html
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,8 @@ import twins
 
 import chainback
 from chainback import Report, compare, verify, write_page
-from chainback.page import comparison_page, report_page, text
+from chainback.page import comparison_page, document, report_page, text
+from chainback.sections import Section, embedded
 from chainback.tally import Rejection
 
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 40, "depths": [2, 3], "samples": False}
@@ -119,6 +121,12 @@ def test_empty_reports_have_pages() -> None:
     assert "INCOMPLETE" in words
 
 
+def test_the_head_of_an_unfinished_run_claims_no_more_cases_than_were_asked_for(accepted: Report) -> None:
+    assert "· 40 cases" in visible(report_page(accepted))
+    unfinished = replace(accepted, environment=accepted.environment | {"complete": False})
+    assert "· 40 cases asked for" in visible(report_page(unfinished))
+
+
 def test_an_answer_that_is_no_number_has_a_page() -> None:
     report = verify(engines=[twins.returns_nan], **SMALL, activations=False)
     assert "REJECTED" in visible(report_page(report))[:200]
@@ -159,12 +167,119 @@ def test_a_comparison_has_a_page(accepted: Report, rejected: Report) -> None:
     assert "WORSE missing tolerance: reverse-scan batched kinks 2 1" in worse
 
 
+@pytest.fixture(scope="module")
+def often_rejected() -> Report:
+    wide: dict[str, Any] = {**SMALL, "cases": 400, "depths": [2, 3, 4, 5]}
+    return verify(engines=["reverse-scan", twins.scaled_bias], **wide, activations=False)
+
+
+def test_of_many_rejections_the_first_are_open_and_none_is_left_out(often_rejected: Report) -> None:
+    many = replace(
+        often_rejected, rejections=tuple(Rejection(f"e{i}", "batched", f"c{i}", f"r{i}") for i in range(300))
+    )
+    page = report_page(many)
+    opened = re.sub(r"<details>.*?</details>", "", page, flags=re.S)
+    assert [f">c{i}</td>" in opened for i in (0, 11, 12)] == [True, True, False]
+    assert "<summary>Rejected, 188 more; 100 others stand in tolerance.csv</summary>" in page
+    assert ">c199</td>" in page
+
+
+def test_tables_have_headers_and_charts_have_names(accepted: Report) -> None:
+    page = report_page(accepted)
+    assert "<th>" not in page
+    assert page.count("<th scope=col") > 20
+    charts = re.findall(r'<div class="chart"([^>]*)>', page)
+    assert all('role="img"' in chart and 'aria-label="' in chart and "min-height" in chart for chart in charts)
+    assert 'aria-label="Error against depth: lecture, a chart: its numbers stand in the table below"' in page
+
+
+def test_what_has_no_error_has_no_worst_place(accepted: Report) -> None:
+    assert "identity value, primal, jitted 0 0 – – 0 accepted" in visible(report_page(accepted))
+
+
+def test_axes_that_fit_their_values_have_two_ticks_or_more() -> None:
+    panels = pytest.importorskip("chainback.panels")
+    for values in ([0.3, 1.0], [1.0], [], [float("nan"), float("inf")], [9_700, 43_000], [1e-3, 0.4, 1e3], [3.2, 8.1]):
+        axis = panels.fine(values, 1e-3)
+        low, high = axis["range"]
+        inside = [tick for tick in axis["tickvals"] if 10**low <= tick <= 10**high]
+        assert len(inside) >= 2, values
+        assert all(10**low <= value <= 10**high for value in values if 0 < value < 1e300), values
+    assert panels.fine([9_700, 43_000])["ticktext"] == ["5,000", "10,000", "20,000", "50,000"]
+    assert panels.fine([0.0, 0.05], 0.01)["ticktext"][0] == "≤ 0.01"
+
+
+def test_one_depth_alone_is_drawn_with_every_dash_and_its_own_value(accepted: Report) -> None:
+    charts = pytest.importorskip("chainback.charts")
+    rows = accepted.tolerance[accepted.tolerance["depth"] == 2]
+    for figure in charts.errors_by_depth(rows).values():
+        looks = [(trace.line.color, trace.line.dash, trace.line.width) for trace in figure.data]
+        assert len(set(looks)) == len(looks), "no two lines look alike"
+        for trace in figure.data:
+            assert trace.mode == "lines"
+            assert len(set(trace.customdata)) == 1
+            assert min(trace.x) < 2 < max(trace.x)
+
+
+def test_one_absurd_error_does_not_press_all_others_flat(accepted: Report) -> None:
+    charts = pytest.importorskip("chainback.charts")
+    absurd = charts.errors_by_depth(accepted.tolerance.assign(error_u_max=2.8e16))
+    assert {figure.layout.yaxis.range[1] for figure in absurd.values()} == {10}
+    assert all(max(figure.data[-1].y) == 2.8e16 for figure in absurd.values()), "and it is drawn where it is"
+
+
+@pytest.mark.parametrize("name", ["accepted", "often_rejected"])
+def test_a_phone_scrolls_no_verdict_sideways_and_no_chart_is_broader_than_paper(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    page = report_page(request.getfixturevalue(name))
+    assert measured(page, tmp_path) == {"over": [], "widest": 400, "printed": 680}
+
+
+def test_that_measure_can_fail(accepted: Report, tmp_path: Path) -> None:
+    page = report_page(accepted).replace("class=stacked", "")
+    found = measured(page.replace("330 : 680", "330 : 1100"), tmp_path)
+    assert "error-against-depth" in found["over"]
+    assert found["printed"] == 1100
+
+
+_MEASURE = """
+<script>
+new MutationObserver(() => {
+  for (const folded of document.querySelectorAll("details")) { folded.open = true; }
+  const over = [...document.querySelectorAll(".scroll")].filter((box) => box.scrollWidth > box.clientWidth);
+  const found = { over: over.map((box) => box.closest("section").id), widest: document.documentElement.scrollWidth };
+  dispatchEvent(new Event("beforeprint"));
+  const printed = [...document.querySelectorAll(".main-svg")].map((chart) => Number(chart.getAttribute("width")));
+  found.printed = Math.max(...printed);
+  parent.postMessage(found, "*");
+}).observe(document.body, { attributeFilter: ["data-drawn"] });
+</script>
+"""
+_FRAME = """
+<title></title><script>onmessage = (event) => { document.title = JSON.stringify(event.data); };</script>
+<iframe src="report.html" width="400" height="900" style="border: 0"></iframe>
+"""
+
+
+def measured(page: str, folder: Path) -> dict[str, Any]:
+    """Return what a phone has to scroll sideways, and how broad the broadest chart is when it prints."""
+    (folder / "report.html").write_text(page + _MEASURE)
+    (folder / "frame.html").write_text(_FRAME)  # a window of a browser may not be as narrow as a phone
+    return titled(browse(folder / "frame.html", "--dump-dom"))
+
+
+def titled(done: subprocess.CompletedProcess[str]) -> Any:
+    """Return what a script left as the title of a page."""
+    return json.loads(html.unescape(re.findall(r"<title>(.*?)</title>", done.stdout)[0]))
+
+
 def browse(page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     if BROWSER is None:
         pytest.skip("no chromium and no google-chrome is installed here")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
     command += ["--disable-background-networking", f"--user-data-dir={page.parent / 'profile'}"]
-    command += ["--enable-logging=stderr", "--virtual-time-budget=20000", *flags, page.as_uri()]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=60000", *flags, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
@@ -188,6 +303,32 @@ def test_a_browser_draws_every_chart(accepted: Report, tmp_path: Path) -> None:
     wanted = 2 + 1 + accepted.activations["activation"].nunique()  # by ensemble, the margins, by activation
     assert f'data-drawn="{wanted}"' in drawn
     assert drawn.count('class="plot-container') == wanted
+
+
+def test_what_is_written_in_a_field_of_colours_stands_out_from_it(tmp_path: Path) -> None:
+    """The page gives all text its own ink, but what stands on a colour keeps plotly's: a dark ✕ on dark was not seen."""
+    charts = pytest.importorskip("chainback.charts")
+    rows = [{"jax": jax, "engine": "reverse-scan", "digest": jax, "verdict": "rejected"} for jax in ("0.5", "0.6")]
+    figure = embedded(charts, {"": charts.bits(pd.DataFrame(rows))})
+    page = document(None, "bits", "", "", [], [Section("Bits", "", charts=figure)])
+    assert set(inks(page, tmp_path)) == {"rgb(255, 255, 255)", "rgb(68, 68, 68)"}
+    assert len(set(inks(page.replace(" :not(.heatmap-label) >", ""), tmp_path))) == 1, "the wrong twin"
+
+
+def inks(page: str, folder: Path) -> list[str]:
+    """Return the colours of what is written in the fields of colours."""
+    (folder / "report.html").write_text(page + _INKS)
+    return titled(browse(folder / "report.html", "--dump-dom"))
+
+
+_INKS = """
+<script>
+new MutationObserver(() => {
+  const written = [...document.querySelectorAll(".heatmap-label text")].filter((text) => text.textContent === "✕");
+  document.title = JSON.stringify(written.map((text) => getComputedStyle(text).fill));
+}).observe(document.body, { attributeFilter: ["data-drawn"] });
+</script>
+"""
 
 
 def test_the_browser_test_can_fail(accepted: Report, tmp_path: Path) -> None:
@@ -219,5 +360,10 @@ def test_the_commands_write_pages_open_them_and_say_their_facts_in_a_ci_log(tmp_
     assert (tmp_path / "out" / "report.html").resolve().as_uri() in done.stdout
     assert "ACCEPTED" in visible((tmp_path / "out" / "report.html").read_text())[:100]
     alone = {name: value for name, value in os.environ.items() if name == "CI"}
-    assert run("compare", "out", "out", "--output", "changes.csv", cwd=tmp_path, **alone).returncode == 0
+    compared = run("compare", "out", "out", "--output", "changes.csv", cwd=tmp_path, **alone)
+    assert compared.returncode == 0
+    assert compared.stdout.splitlines()[-1] == "Wrote changes.csv and changes.html."
+    for_a_pull_request = run("compare", "out", "out", "--output", "changes.csv", "--markdown", cwd=tmp_path, **alone)
+    assert "Wrote" not in for_a_pull_request.stdout
+    assert "Wrote changes.csv and changes.html." in for_a_pull_request.stderr
     assert "NOTHING WORSE" in visible((tmp_path / "changes.html").read_text())[:100]

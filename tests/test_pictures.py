@@ -32,6 +32,42 @@ def test_a_history_is_drawn_with_every_engine_every_change_and_every_rejection()
     assert [list(row) for row in bits.text].count(["✕", "", ""]) == 1
 
 
+def test_matrices_name_every_row_and_write_out_a_chain_of_three_layers_of_width_two() -> None:
+    names = [f"p{i}" for i in range(18)]
+    small = {"D": pd.DataFrame(1.5, ["x_1", "x_2", "x_3"], names)}
+    figure = pictures.draw_matrices(small)
+    assert figure.data[0].texttemplate == "%{text}"
+    assert figure.layout.width > 18 * 55
+    assert figure.layout.yaxis.dtick == 1
+    large = pictures.draw_matrices(
+        {"D": pd.DataFrame(1.5, [f"x_{i}" for i in range(96)], [f"p{i}" for i in range(96)])}
+    )
+    assert large.data[0].texttemplate is None
+    assert large.layout.yaxis.tickfont.size < large.layout.height / 96
+
+
+def test_each_part_of_the_lecture_has_its_legend_its_axes_and_one_hue_for_one_depth() -> None:
+    drift = pd.DataFrame([(name, 1, 1e-7) for name in ENGINES], columns=["engine", "updates", "distance"])
+    depth = pd.DataFrame([(0.1, 1, 1e-3), (1.0, 1, 2.0)], columns=["step", "depth", "mean_squared_error"])
+    layers = pd.DataFrame(
+        [(n, i, 1.0) for n in (1, 2, 3) for i in range(n)], columns=["depth", "layer", "gradient_norm"]
+    )
+    points = [("line", 3, 0.5, 1.0, 1.1), *(("log", n, 0.5, 1.0, 1.1) for n in (1, 2, 3))]
+    examples = pd.DataFrame(points, columns=["target", "depth", "x", "wanted", "predicted"])
+    figure = pictures.draw_lecture(drift, depth, layers, examples)
+    legends: dict[str, list[str]] = {}
+    hues: dict[str, set[str]] = {}
+    for trace in figure.data:
+        legends.setdefault(trace.legend or "legend", []).append(trace.name)
+        hues.setdefault(trace.name, set()).add(trace.line.color)
+    assert len(legends) == 5
+    assert all(len(names) == len(set(names)) for names in legends.values())
+    assert all(len(of_one) == 1 for of_one in hues.values())
+    axes = [figure.layout[name] for name in figure.layout if name[1:].startswith("axis")]
+    assert len(axes) == 10
+    assert all(axis.title.text for axis in axes)
+
+
 def test_html_needs_no_network(tmp_path: Path) -> None:
     pictures.save(pictures.draw_history(engines()), tmp_path / "history.html")
     text = (tmp_path / "history.html").read_text()
