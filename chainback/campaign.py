@@ -261,7 +261,7 @@ def _campaign(
         with jax.default_device(device):
             _go(run, asked, work, tell, start)
     except KeyboardInterrupt:
-        stopped = f"interrupted after {sum(t.cases for t in run.counts.tallies.values())} answers"
+        stopped = f"interrupted after {sum(t.cases for t in run.counts.tallies.values()):,} answers"
     return report(stopped)
 
 
