@@ -20,13 +20,15 @@ from chainback.pointwise import CURVE
 from chainback.report import COUNTS_FILE, IDENTITY, Report, read_environment
 from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
 
-__all__ = ["Counts", "merge", "part_of"]
+__all__ = ["Counts", "merge", "part_of", "together"]
 
 _EXECUTIONS = ("batched", "single", "eager")
 #: What names an activation's sweep.
 _SWEPT = ("activation", "quantity", "method", "execution")
+#: The columns that name what a row is about.
+_NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
 #: Facts that must be the same in all shards of a run.
-_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", *IDENTITY)
+_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", *IDENTITY)
 
 
 def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:
@@ -96,20 +98,22 @@ class Counts:
         """Return the report.
 
         Args:
-            environment: What produced it; every row repeats the columns of `IDENTITY`, and rows follow its `engines`.
+            environment: What produced it; every row repeats the columns of `IDENTITY`, of several `platforms` those of its
+                own, and rows follow its `engines`.
             at: How many batches and tasks are done. All counts go into the report of a run that can be gone on with, or
                 that is a shard.
         """
         keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
-        identity = {name: environment[name] for name in IDENTITY}
+        shared = {name: environment[name] for name in IDENTITY}
+        platforms = environment.get("platforms", {})
         order = {name: place for place, name in enumerate(environment["engines"])}
 
         def place(key: RowKey) -> tuple[Any, ...]:
             return order[key.engine], _EXECUTIONS.index(key.execution), key.ensemble, key.width, key.depth
 
         def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-            found = [identity | row for row in rows]
-            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*identity, "verdict"])
+            found = [shared | _where(row, platforms) | row for row in rows]
+            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*shared, "verdict"])
 
         pairs = sorted(self.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
         steps = sorted(self.steps.values(), key=lambda t: (t.judged, *place(t.key)))
@@ -125,6 +129,18 @@ class Counts:
             curves=frame(_with_curve(row) for row in activations if CURVE in row),
             counts=self.to_json() | _cut_off(environment, at) if keep else None,
         )
+
+
+def _where(row: dict[str, Any], platforms: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return the columns of `IDENTITY` that say on which of several platforms a row was had: its names end in `@gpu`."""
+    names = [str(row[column]).rpartition("@")[2] for column in _NAMED if column in row]
+    return together([platforms[name] for name in names]) if platforms else {}
+
+
+def together(identities: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return what several platforms are called together, as "cpu and gpu", in columns of `IDENTITY`."""
+    columns = [column for column in IDENTITY if column in identities[0]]
+    return {name: " and ".join(dict.fromkeys(identity[name] for identity in identities)) for name in columns}
 
 
 def _without_curve(row: dict[str, Any]) -> dict[str, Any]:

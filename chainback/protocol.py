@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
 from chainback.case import Case
+from chainback.device import Platform
 from chainback.engines import ENGINES, Engine
 from chainback.errors import EngineError, UsageError, sentence
 from chainback.supervision import Step, Watch
 
-__all__ = ["Protocol", "answer", "engines_named", "load_engine", "one_by_one"]
+__all__ = ["Entrant", "Protocol", "answer", "at", "engines_named", "entrants", "load_engine", "one_by_one"]
 
 Array = Any
 #: gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases), on a batch.
@@ -126,6 +128,34 @@ def answer(engine: Protocol, case: Case) -> Any:
         raise
     except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
         raise EngineError(f"it raised {sentence(error)}") from error
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """An engine on a platform: what a run tests, and what a row of its report is about.
+
+    Attributes:
+        engine: The engine.
+        platform: Where it runs. One of our own is compiled for its devices; any other is called while the first of them is
+            JAX's default.
+    """
+
+    engine: Protocol
+    platform: Platform
+
+
+def entrants(engines: Mapping[str, Protocol], platforms: Sequence[Platform]) -> dict[str, Entrant]:
+    """Return every engine on every platform, by name: the engine's, and of several platforms as `reverse-scan@gpu`."""
+    return {
+        at(name, platform, platforms): Entrant(engine, platform)
+        for name, engine in engines.items()
+        for platform in platforms
+    }
+
+
+def at(name: str, platform: Platform, platforms: Sequence[Platform]) -> str:
+    """Return what something is called on one of a run's platforms."""
+    return f"{name}@{platform.name}" if len(platforms) > 1 else name
 
 
 def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:

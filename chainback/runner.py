@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import jax
@@ -34,6 +34,7 @@ import numpy as np
 from chainback.bounds import Envelope, envelope
 from chainback.case import Case, Chain
 from chainback.counts import Counts
+from chainback.device import Platform
 from chainback.engines import Engine
 from chainback.engines.engine import Compiled
 from chainback.ensembles import CaseId, draw, rebuild
@@ -41,7 +42,7 @@ from chainback.errors import EngineError, sentence
 from chainback.function_sweep import Sweep
 from chainback.judgement import Answer, Judgement, Steps, judge, judge_answer, judge_steps, read_answer
 from chainback.plan import Batch
-from chainback.protocol import Protocol, answer, one_by_one
+from chainback.protocol import Entrant, Protocol, answer, one_by_one
 from chainback.rounding import Arithmetic
 from chainback.supervision import Step, Watch
 from chainback.sweep import Measurement
@@ -58,11 +59,41 @@ Task = Callable[[int], Callable[[], None]]
 
 @dataclass
 class _Drawn:
+    """A batch with its truth, and its bound under one arithmetic."""
+
     place: int
     batch: Batch
     case: Case
     envelope: Envelope
     yardstick: Yardstick
+
+
+#: A batch under each arithmetic of a run: the cases and their truth are the same, the bound is not.
+_Drawing = dict[Arithmetic, _Drawn]
+
+
+class _Allowance:
+    """How far two answers to a batch may lie apart: by the sum of their bounds, each under its own arithmetic.
+
+    Attributes:
+        per_two_bounds: 1 / (bound of one + bound of the other), float32, for each component of the cases that count.
+        informative: How many components that sum judges sharply.
+    """
+
+    def __init__(self, one: _Drawn, other: _Drawn) -> None:
+        if one is other:
+            self.select: Callable[[Array], Array] = one.yardstick.select
+            self.per_two_bounds = (0.5 * one.yardstick.per_bound).astype(np.float32)
+            self.informative = one.yardstick.informative_pairs
+            return
+        rows = one.batch.judged
+        decided = np.flatnonzero(one.envelope.decided[:rows] & other.envelope.decided[:rows])
+        self.select = lambda components: components[decided]
+        bounds = self.select(one.envelope.bound) + self.select(other.envelope.bound)
+        sharp = max(drawn.envelope.arithmetic.sharp_bound for drawn in (one, other))
+        with np.errstate(all="ignore"):
+            self.per_two_bounds = (1.0 / bounds).astype(np.float32)
+        self.informative = int((bounds <= sharp * np.abs(self.select(one.envelope.reference))).sum())
 
 
 @dataclass(frozen=True)
@@ -101,10 +132,8 @@ class Run:
     """The state of one campaign.
 
     Attributes:
-        engines: Under test, by name.
+        entrants: Engines on platforms, by name.
         seed: Of the cases.
-        device: Under test.
-        arithmetic: Its rounding model.
         setting: JAX's matmul precision, to compile under in other threads.
         watch: Whoever supervises.
         case: The one case to judge, first in its batch; None for all.
@@ -114,10 +143,8 @@ class Run:
         programs: What was compiled, or is being compiled.
     """
 
-    engines: dict[str, Protocol]
+    entrants: dict[str, Entrant]
     seed: int
-    device: Any
-    arithmetic: Arithmetic
     setting: str | None
     watch: Watch
     case: CaseId | None = None
@@ -130,6 +157,12 @@ class Run:
     def state(self) -> tuple[int, int, Counts]:
         """Return what was counted so far, for another process to go on from."""
         return self.done, self.tasks_done, self.counts
+
+    def _ours(self) -> Iterator[tuple[str, Engine, Platform]]:
+        """Yield chainback's own engines among the entrants, with their names and platforms."""
+        for name, entrant in self.entrants.items():
+            if isinstance(entrant.engine, Engine):
+                yield name, entrant.engine, entrant.platform
 
     def go(
         self,
@@ -155,7 +188,7 @@ class Run:
             tell(0, "compiling")
             if not self.watch.careful:
                 self._compile_all(shapes, compilers)
-                if not all(isinstance(engine, Engine) for engine in self.engines.values()):
+                if len(list(self._ours())) < len(self.entrants):
                     wait(self.programs.values())  # an engine of the user's own may trace, too
                 side = beside.submit(self._run_tasks, tasks)
                 self._run_batches(batches, drawers, tell, time_is_up)
@@ -181,20 +214,21 @@ class Run:
         """Run the engines on each batch while the next is drawn and the last is judged."""
         at_work: Future[Any] | None = None
         for drawn in _one_ahead(batches, self.draw, drawers, time_is_up):
-            what = f"{drawn.batch.ensemble} {drawn.batch.depth}x{drawn.batch.width}"
+            batch = next(iter(drawn.values())).batch
+            what = f"{batch.ensemble} {batch.depth}x{batch.width}"
             tell(0, what)
             counted = self.verify_batch(drawn)
             if at_work is not None:
                 at_work.result()  # the clerk is one batch behind, never more
             at_work = counted
-            tell(drawn.batch.judged, what)
+            tell(batch.judged, what)
         if at_work is not None:
             at_work.result()
 
     def _run_tasks(self, tasks: Sequence[tuple[int, Task]]) -> None:
         if not self.watch.careful:
             wait(self.programs.values())  # JAX before 0.5 cannot trace the same function in two threads
-        with jax.default_device(self.device), jax.default_matmul_precision(self.setting):
+        with jax.default_matmul_precision(self.setting):
             for place, task in tasks:
                 self.clerk.submit(self._count_task, task(place)).result()
 
@@ -206,30 +240,35 @@ class Run:
     def _compile_all(self, shapes: Iterable[tuple[int, int, int]], pool: ThreadPoolExecutor) -> None:
         """Start to compile our own engines for every shape of the run, in the order in which they are needed."""
         for shape in dict.fromkeys(shapes):
-            for name, engine in self.engines.items():
-                if isinstance(engine, Engine) and not engine.limit(*shape):
-                    self.programs[name, *shape] = pool.submit(self._compile, name, engine, shape)
+            for name, engine, platform in self._ours():
+                if not engine.limit(*shape):
+                    self.programs[name, *shape] = pool.submit(self._compile, name, engine, platform, shape)
 
-    def _compile(self, name: str, engine: Engine, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
+    def _compile(
+        self, name: str, engine: Engine, platform: Platform, shape: tuple[int, int, int]
+    ) -> tuple[Protocol, float]:
         # JAX's setting is this thread's own; what counts is that of the thread which called.
         with self.watch.step(Step(name, "compile", *shape)), jax.default_matmul_precision(self.setting):
             start = time.perf_counter()
-            program = engine.compile(*shape, self.device)
+            program = engine.compile(*shape, *platform.devices)
             return program, time.perf_counter() - start
 
-    def draw(self, placed: tuple[int, Batch]) -> _Drawn:
-        """Draw a batch, and work out its truth and bound."""
+    def draw(self, placed: tuple[int, Batch]) -> _Drawing:
+        """Draw a batch, and work out its truth, and its bound under each arithmetic."""
         place, batch = placed
         case = draw(
             batch.ensemble, seed=self.seed, depth=batch.depth, width=batch.width, batch=batch.number, rows=batch.rows
         )
         return self._drawn(place, batch, case if self.case is None else _turned(case, self.case.row))
 
-    def _drawn(self, place: int, batch: Batch, case: Case) -> _Drawn:
-        bounds = envelope(case, self.arithmetic)
-        return _Drawn(place, batch, case, bounds, Yardstick(bounds, batch.judged))
+    def _drawn(self, place: int, batch: Batch, case: Case) -> _Drawing:
+        drawing: _Drawing = {}
+        for arithmetic in dict.fromkeys(entrant.platform.arithmetic for entrant in self.entrants.values()):
+            bounds = envelope(case, arithmetic)
+            drawing[arithmetic] = _Drawn(place, batch, case, bounds, Yardstick(bounds, batch.judged))
+        return drawing
 
-    def verify_batch(self, drawn: _Drawn) -> Future[Any]:
+    def verify_batch(self, drawing: _Drawing) -> Future[Any]:
         """Run every engine on one batch, and have the clerk judge each against the truth, and each pair against each other.
 
         Nothing of a batch is counted before all engines have run on it, so that an interrupted run can be gone on with.
@@ -237,24 +276,26 @@ class Run:
         Returns:
             When the clerk is done with it.
         """
-        batch, answers = drawn.batch, {}
-        shape = (batch.depth, batch.width, batch.rows)
+        answers: dict[str, Array] = {}
         to_count: list[Callable[[], None]] = []
-        for name, engine in self.engines.items():
+        for name, entrant in self.entrants.items():
+            engine, drawn = entrant.engine, drawing[entrant.platform.arithmetic]
+            batch = drawn.batch
+            shape = (batch.depth, batch.width, batch.rows)
             self.watch.interruption.check()
             if isinstance(engine, Engine) and (reason := engine.limit(*shape)):
                 to_count.append(partial(self._declined, name, drawn, reason))
                 continue
             try:
-                program, seconds = self._program(name, engine, shape)
+                program, seconds = self._program(name, entrant, shape)
                 to_count.append(partial(self._compiled_in, name, drawn, seconds))
-                with self.watch.step(Step(name, "batched", *shape)):
+                with self.watch.step(Step(name, "batched", *shape)), jax.default_device(entrant.platform.device):
                     answered = self._ask(program, drawn)
             except EngineError as error:
                 to_count.append(partial(self._failed, name, drawn, str(error)))
                 continue
             to_count.append(partial(self._judge, name, program, drawn, answered, answers))
-        return self.clerk.submit(self._count_batch, drawn, to_count, answers)
+        return self.clerk.submit(self._count_batch, drawing, to_count, answers)
 
     def _ask(self, program: Protocol, drawn: _Drawn) -> _Answered:
         """Run a program on a batch; on the first batch of a row run it again, and have it show its system."""
@@ -275,13 +316,14 @@ class Run:
             trouble = f"it failed when it was run on the same batch again: {sentence(error)}"
             return _Answered(first, again, None, trouble, seconds)
 
-    def _program(self, name: str, engine: Protocol, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
+    def _program(self, name: str, entrant: Entrant, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
         """Return a program for batches of a shape, and the seconds that it took to compile, the first time."""
+        engine = entrant.engine
         if not isinstance(engine, Engine):
             return engine, 0.0
         future = self.programs.get((name, *shape))
         try:
-            program, seconds = future.result() if future else self._compile(name, engine, shape)
+            program, seconds = future.result() if future else self._compile(name, engine, entrant.platform, shape)
         except EngineError:
             raise
         except Exception as error:  # a compiler's failure is the engine's
@@ -327,7 +369,7 @@ class Run:
         self.note(drawn.place, tally.add(judgement, ids, drawn.yardstick, explain))
         if judgement.malformed:
             return
-        answers[name] = drawn.yardstick.select(judgement.got)
+        answers[name] = judgement.got
         if answered.again is not None and not answered.again.same_bits(answered.answer):
             self.note(drawn.place, tally.unsteady(ids[0], "it gave other bits when it was run on the same batch again"))
         if answered.trouble:
@@ -355,16 +397,22 @@ class Run:
             if judged == "substitution":
                 tally.compare(judgement.envelope, drawn.envelope, rows)
 
-    def _count_batch(self, drawn: _Drawn, to_count: Sequence[Callable[[], None]], answers: dict[str, Array]) -> None:
+    def _count_batch(
+        self, drawing: _Drawing, to_count: Sequence[Callable[[], None]], answers: dict[str, Array]
+    ) -> None:
         """Judge all answers, then compare each pair; the batch is then done."""
         for count in to_count:
             count()
-        per_two_bounds = (0.5 * drawn.yardstick.per_bound).astype(np.float32)
-        batch = drawn.batch
-        for a, b in combinations([name for name in self.engines if name in answers], 2):
-            key = (a, b, batch.ensemble, batch.depth, batch.width)
-            pair = self.counts.pairs.setdefault(key, Pair(*key))
-            pair.add(answers[a], answers[b], per_two_bounds, drawn.yardstick.informative_pairs)
+        for one, other in combinations_with_replacement(drawing, 2):
+            allowance, batch = _Allowance(drawing[one], drawing[other]), drawing[one].batch
+            found = [name for name in self.entrants if name in answers]
+            model = {name: self.entrants[name].platform.arithmetic for name in found}
+            theirs = {name: allowance.select(answers[name]) for name in found if model[name] in (one, other)}
+            for a, b in combinations(theirs, 2):
+                if {model[a], model[b]} == {one, other}:
+                    key = (a, b, batch.ensemble, batch.depth, batch.width)
+                    pair = self.counts.pairs.setdefault(key, Pair(*key))
+                    pair.add(theirs[a], theirs[b], allowance.per_two_bounds, allowance.informative)
         self.done += 1
         self.watch.hand_over(self.state)
 
@@ -372,26 +420,25 @@ class Run:
 
     def verify_sample(self, batch: Batch, execution: str, place: int) -> Callable[[], None]:
         """Run our own engines on the one case of a batch, without batch axis: jitted ("single"), or op by op ("eager")."""
-        drawn = (
+        drawing = (
             self.draw((place, batch)) if self.case is None else self._drawn(place, batch, rebuild(self.case).as_batch())
         )
-        found: dict[str, tuple[Judgement | str, float]] = {}
-        for label, engine in self.engines.items():
-            if not isinstance(engine, Engine):
-                continue
+        found: dict[str, tuple[_Drawn, Judgement | str, float]] = {}
+        for label, engine, platform in self._ours():
+            drawn = drawing[platform.arithmetic]
             self.watch.interruption.check()
             start = time.perf_counter()
             try:
                 with self.watch.step(Step(label, execution, batch.depth, batch.width, 1)):
-                    gradients = answer(one_by_one(engine, execution, self.device), drawn.case)
-                judged = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
+                    gradients = answer(one_by_one(engine, execution, platform.device), drawn.case)
+                judged = judge(drawn.case, gradients, arithmetic=platform.arithmetic, within=drawn.envelope)
             except EngineError as error:
                 judged = str(error)
-            found[label] = judged, time.perf_counter() - start
-        return partial(self._count_sample, execution, drawn, found)
+            found[label] = drawn, judged, time.perf_counter() - start
+        return partial(self._count_sample, execution, found)
 
-    def _count_sample(self, execution: str, drawn: _Drawn, found: dict[str, tuple[Judgement | str, float]]) -> None:
-        for label, (judged, seconds) in found.items():
+    def _count_sample(self, execution: str, found: dict[str, tuple[_Drawn, Judgement | str, float]]) -> None:
+        for label, (drawn, judged, seconds) in found.items():
             tally = self.tally(label, execution, drawn.batch)
             if isinstance(judged, str):
                 self.note(drawn.place, tally.fail(1, drawn.case.ids[0], judged))
@@ -399,14 +446,16 @@ class Run:
                 tally.run_s += seconds
                 self.note(drawn.place, tally.add(judged, drawn.case.ids, drawn.yardstick))
 
-    def sweep_activation(self, measurement: Measurement, place: int) -> Callable[[], None]:
-        """Measure one activation alone, in one way."""
-        row = self._swept(str(measurement), measurement.row, measurement.failed)
+    def sweep_activation(self, measurement: Measurement, named: Callable[[str], str], place: int) -> Callable[[], None]:
+        """Measure one activation alone, in one way; `named` says what a report calls it."""
+        row = self._swept(named(str(measurement)), measurement.row, measurement.failed)
+        row |= {"activation": named(row["activation"])}
         return partial(self.counts.activations.__setitem__, place, row)
 
-    def sweep_function(self, sweep: Sweep, place: int) -> Callable[[], None]:
-        """Sweep one function alone, in one way."""
-        rows = self._swept(str(sweep), sweep.rows, sweep.failed)
+    def sweep_function(self, sweep: Sweep, named: Callable[[str], str], place: int) -> Callable[[], None]:
+        """Sweep one function alone, in one way; `named` says what a report calls it."""
+        rows = self._swept(named(str(sweep)), sweep.rows, sweep.failed)
+        rows = [row | {"function": named(row["function"])} for row in rows]
         return partial(self.counts.functions.__setitem__, place, rows)
 
     def _swept(self, what: str, run: Callable[[], Any], failed: Callable[[str], Any]) -> Any:
@@ -420,12 +469,12 @@ class Run:
 
 def _one_ahead(
     batches: Iterable[tuple[int, Batch]],
-    draw: Callable[[tuple[int, Batch]], _Drawn],
+    draw: Callable[[tuple[int, Batch]], _Drawing],
     drawers: ThreadPoolExecutor,
     time_is_up: Callable[[], bool],
-) -> Iterator[_Drawn]:
+) -> Iterator[_Drawing]:
     """Yield each batch, drawn, while the next one is being drawn."""
-    upcoming: Future[_Drawn] | None = None
+    upcoming: Future[_Drawing] | None = None
     for placed in batches:
         if time_is_up():
             return
