@@ -80,6 +80,8 @@ class _Names(click.ParamType):
         return names
 
 
+_WHERE = "Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]"
+_COMPARED = "Where to run: cpu, gpu, gpu:1, …; several, as cpu,gpu, are compared.  [default: JAX's own choice]"
 _ENGINES = [
     click.option(
         "--engines", type=_Names(), default="all", show_default=True, help="Built-in engines: names, all or none."
@@ -87,7 +89,7 @@ _ENGINES = [
     click.option(
         "--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own; may be given repeatedly."
     ),
-    click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]"),
+    click.option("--platform", help=_WHERE),
 ]
 
 
@@ -248,6 +250,8 @@ def verify(
     if report.rejections:
         again = "".join(f" --engine {name}" for name in own)
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
+        first = report.rejections[0].engine.rpartition("@")[2]
+        again += f" --platform {first}" if first in report.environment.get("platforms", {}) else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
         click.echo(_wrote(output))
@@ -371,7 +375,7 @@ _JOB = [
     click.option("--engines", default="all", show_default=True, help="Built-in engines: names, all or none."),
     click.option("--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own."),
     click.option("--functions/--no-functions", default=True, help="Sweep every elementary function.  [default: yes]"),
-    click.option("--platform", default="", help="Where to run: cpu, gpu, …  [default: JAX's own choice]"),
+    click.option("--platform", default="", help=_WHERE),
     click.option("--xla-flags", default="", help="For XLA_FLAGS, everywhere."),
     click.option("--pre", is_flag=True, help="Release candidates and nightly builds count, where the index has them."),
     click.option(
@@ -391,7 +395,7 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reason", default="", help="Why it is to be taken though something is worse; kept with it.")
 @click.option("--cases", type=_Whole(), help="Chains in all.  [default: as before, at first 20,000]")
 @click.option("--seed", type=_Whole(), help="Decides which chains.  [default: as before, at first 0]")
-@click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
+@click.option("--platform", help=_WHERE)
 @_MARKDOWN
 @_OPEN
 def baseline(
@@ -553,7 +557,7 @@ def explain(case: str, picture: Path | None) -> None:
     "--cases", type=_Whole(), default=1000, show_default=True, help="Chains that each faulty engine is given."
 )
 @click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
-@click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
+@click.option("--platform", help=_WHERE)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ __all__ = [
     "read_csv",
     "read_environment",
     "records",
+    "replay_command",
     "writable_folder",
     "write_csv",
     "write_text",
@@ -205,10 +207,10 @@ class Report:
     def _title(self) -> str:
         environment = self.environment
         packages = environment.get("packages", {})
+        where = " and ".join(environment.get("platforms", [environment.get("platform", "?")]))
         return (
-            f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} "
-            f"({environment.get('platform', '?')}), matmul precision {environment.get('matmul_precision', '?')}, "
-            f"seed {environment.get('seed', '?')}"
+            f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} ({where}), "
+            f"matmul precision {environment.get('matmul_precision', '?')}, seed {environment.get('seed', '?')}"
         )
 
     def _engine_rows(self) -> Iterable[tuple[RenderableType, ...]]:
@@ -218,10 +220,14 @@ class Report:
     @property
     def caption(self) -> str:
         """What the columns of the table of engines are."""
-        sharp = round(1 / self.environment.get("sharp_bound", FLOAT32.sharp_bound))
+        platforms = self.environment.get("platforms", {"": self.environment})
+        sharp = {name: round(1 / facts.get("sharp_bound", FLOAT32.sharp_bound)) for name, facts in platforms.items()}
+        alike = len(set(sharp.values())) == 1
+        shares = [f"1/{share}{'' if alike else f' on {name}'}" for name, share in sharp.items()]
         return (
             "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
-            f"(median over rows). sharp: share of the components whose bound is at most 1/{sharp} of the truth."
+            f"(median over rows). sharp: share of the components whose bound is at most "
+            f"{shares[0] if alike else ', '.join(shares)} of the truth."
         )
 
     def _engine_table(self) -> Table:
@@ -328,6 +334,15 @@ _SPOKEN = (
     *("activation", "function", "quantity", "argument", "method", "execution", "second", "margin_max", "worst_z"),
     *("worst_x", "worst_y", "got", "expected"),
 )
+
+
+def replay_command(environment: dict[str, Any], case_id: str, engine: str) -> str:
+    """Return the command that runs one case of a report again, by one of the engines that its rows name."""
+    platform = engine.rpartition("@")[2]
+    options = ["--platform", platform] if platform in environment.get("platforms", {}) else []
+    name = engine.removesuffix(f"@{platform}") if options else engine
+    own = ["--engines", "none", "--engine", name] if ":" in name else ["--engines", name]
+    return shlex.join(["chainback", "replay", case_id, *own, *options])
 
 
 def engine_verdict(rows: Sequence[dict[str, Any]], sharp_floor: float = SHARP_FLOOR) -> Verdict:
