@@ -80,8 +80,6 @@ class _Names(click.ParamType):
         return names
 
 
-_WHERE = "Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]"
-_COMPARED = "Where to run: cpu, gpu, gpu:1, …; several, as cpu,gpu, are compared.  [default: JAX's own choice]"
 _ENGINES = [
     click.option(
         "--engines", type=_Names(), default="all", show_default=True, help="Built-in engines: names, all or none."
@@ -89,10 +87,10 @@ _ENGINES = [
     click.option(
         "--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own; may be given repeatedly."
     ),
-    click.option("--platform", help=_WHERE),
 ]
 
-
+_WHERE = "Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]"
+_COMPARED = "Where to run: cpu, gpu, gpu:1, …; several, as cpu,gpu, are compared.  [default: JAX's own choice]"
 _OUTPUT = click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -174,6 +172,7 @@ class _Seconds(click.ParamType):
 @click.option("--widths", type=_Numbers(), help="Widths, likewise, but all of them run.  [default: by ensemble]")
 @click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
 @_with_engines
+@click.option("--platform", help=_COMPARED)
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
 @click.option(
@@ -529,6 +528,7 @@ def _show(found: Any, markdown: bool) -> None:
 @cli.command()
 @click.argument("case_id")
 @_with_engines
+@click.option("--platform", help=_WHERE)
 def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | None) -> int:
     """Run one case again: layer by layer, shrunk to the smallest chain that fails, with a reproducer."""
     start_jax()

@@ -68,8 +68,10 @@ def device_of(platform: str | None) -> Any:
     """Return the first device of a platform, or the one that is named, as "gpu:1" (default: JAX's own choice).
 
     Raises:
-        UsageError: JAX sees none.
+        UsageError: JAX sees none, or several are named.
     """
+    if platform is not None and "," in platform:
+        raise UsageError(f"platform {platform!r} is more than one: name one here")
     return _devices_of(platform)[0]
 
 
