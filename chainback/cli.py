@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import chainback
 from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
+from chainback.hosts import verify_on_hosts
 from chainback.isolation import Job
 from chainback.page import text, write_page
 from chainback.report import REPORT_FILES
@@ -194,6 +196,14 @@ class _Seconds(click.ParamType):
 @click.option("--case", metavar="CASE_ID", help="Run this one case, in its batch and alone, instead of many.")
 @click.option("--shard", metavar="K/M", help="Run the K-th of M parts of the same cases; `merge` joins their reports.")
 @click.option(
+    "--distributed", is_flag=True, help="Share the run out among the processes that jax.distributed finds, one a host."
+)
+@click.option(
+    "--coordinator", metavar="HOST:PORT", help="Of process 0, where JAX does not find out; with the next two."
+)
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many share the run.")
+@click.option("--process", type=click.IntRange(0), metavar="K", help="Which of them this is, from 0.")
+@click.option(
     "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
 )
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
@@ -214,6 +224,10 @@ def verify(
     memory_limit: float | None,
     case: str | None,
     shard: str | None,
+    distributed: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
     functions: bool,
     quiet: bool,
     show: bool,
@@ -222,8 +236,11 @@ def verify(
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
+    others = {"coordinator": coordinator, "processes": processes, "process": process}
+    others = {name: value for name, value in others.items() if value is not None}
+    run = partial(verify_on_hosts, **others) if distributed or others else supervise
     with _progress(quiet) as tell:
-        report = supervise(
+        report = run(
             time_limit=time_limit,
             memory_limit=None if memory_limit is None else memory_limit * 1e9,
             engines=_engines(engines, own),
@@ -243,7 +260,9 @@ def verify(
             progress=tell,
             **floor,
         )
-    report.print(Console(), brief=quiet)
+    report.print(Console(), brief=quiet or bool(report.environment.get("process")))
+    if report.environment.get("process"):  # the report is written by process 0
+        return report.exit_code
     _announce(report)
     _leave_page(report, output / "report.html", show=show, quiet=quiet)
     if report.rejections:

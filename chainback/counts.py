@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from chainback.pointwise import CURVE
 from chainback.report import COUNTS_FILE, IDENTITY, Report, read_environment
 from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
 
-__all__ = ["Counts", "merge", "part_of", "together"]
+__all__ = ["Counts", "join", "merge", "part_of", "together"]
 
 _EXECUTIONS = ("batched", "single", "eager")
 #: What names an activation's sweep.
@@ -233,30 +234,44 @@ def merge(folders: Sequence[str | os.PathLike[str]], *, output: str | os.PathLik
     """
     if not folders:
         raise UsageError("nothing to merge: name the folders of the shards")
+    report = join((str(folder), read_environment(folder), partial(_read_counts, folder)) for folder in folders)
+    if output is not None:
+        report.write(output)
+    return report
+
+
+def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], Counts]]]) -> Report:
+    """Join a run's shards into what one run would have found.
+
+    Args:
+        shards: Of each what it is called, its facts, and what returns its counts.
+
+    Returns:
+        The report; incomplete where a shard is missing.
+
+    Raises:
+        UsageError: One is no shard, or one of another run, or the same twice.
+    """
     counts, facts, seen = Counts(), {}, {}
-    for folder in folders:
-        its_facts = read_environment(folder)
+    for name, its_facts, its_counts in shards:
         part = its_facts.get("shard")
         if part is None:
-            raise UsageError(f"{folder} holds no shard of a run: write it with --shard K/M")
+            raise UsageError(f"{name} holds no shard of a run: write it with --shard K/M")
         k, m = part_of(part)
         if facts and (m, _identity(its_facts)) != (seen["of"], _identity(facts)):
             different = [n for n in _SAME if its_facts.get(n) != facts.get(n)] or ["number of shards"]
-            raise UsageError(f"{folder} is a shard of another run: it has another {', '.join(different)}")
+            raise UsageError(f"{name} is a shard of another run: it has another {', '.join(different)}")
         if k in seen:
-            raise UsageError(f"{folder} is shard {part}, and so is {seen[k]}: name each once")
-        seen |= {k: folder, "of": m}
-        counts.merge(_read_counts(folder))
+            raise UsageError(f"{name} is shard {part}, and so is {seen[k]}: name each once")
+        seen |= {k: name, "of": m}
+        counts.merge(its_counts())
         facts = _joined(facts, its_facts)
     missing = [k for k in range(1, seen["of"] + 1) if k not in seen]
     facts = {name: fact for name, fact in facts.items() if name != "shard"} | {"shards": seen["of"] - len(missing)}
     if missing:
         without = ", ".join(f"{k}/{seen['of']}" for k in missing)
         facts |= {"complete": False, "stopped": "; ".join(filter(None, (facts.get("stopped"), f"without {without}")))}
-    report = counts.report(facts)
-    if output is not None:
-        report.write(output)
-    return report
+    return counts.report(facts)
 
 
 def _identity(facts: dict[str, Any]) -> list[Any]:
