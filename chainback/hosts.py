@@ -57,7 +57,8 @@ class _Link:
         )
         self._inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._met = time.monotonic()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self._tell(sys.path)
         self._tell(asked)
 
@@ -117,6 +118,10 @@ class _Link:
             self._process.wait(patience)
         self._process.kill()
         self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close() if pipe else None
 
 
 @contextlib.contextmanager
