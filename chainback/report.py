@@ -9,6 +9,7 @@ import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -270,11 +271,24 @@ class Report:
                 sharp = f"; {share:.1%} sharp" if (share := _sharp(records(frame))) == share else ""
                 other = "".join(f", {len(judged[v])} {v}" for v in map(str, _NO_ALARM) if v in judged)
                 yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{other}{sharp}.")
+        yield from map(Text, self._across())
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
         if mended := ", ".join(_mended(records(self.functions))):
             yield Text(f"Known to be wrong in some versions of JAX, and right in this one: {mended}.")
         yield from self._verdict()
+
+    def _across(self) -> Iterable[str]:
+        """Say of each two platforms how well the engines on one agree with themselves on the other."""
+        for one, other in combinations(self.environment.get("platforms", {}), 2):
+            pairs = [row for row in records(self.agreement) if row["components"] and _same_engine(row, one, other)]
+            if components := sum(row["components"] for row in pairs):
+                same = sum(row["identical"] * row["components"] for row in pairs) / components
+                apart = max(row["margin_max"] for row in pairs)
+                yield (
+                    f"{one} and {other}: the same engine gives the same bits on both in {same:.1%} of the components; "
+                    f"elsewhere they differ by at most {number(apart)} of the sum of their bounds."
+                )
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
         steps = _by(records(self.steps), "judged")
@@ -306,6 +320,12 @@ class Report:
         seconds = self.environment.get("elapsed_s")
         took = f" in {seconds:.1f} s" if seconds is not None else ""
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
+
+
+def _same_engine(row: dict[str, Any], one: str, other: str) -> bool:
+    """Whether a row of `agreement.csv` compares an engine on one platform with itself on another."""
+    (a, _, at_a), (b, _, at_b) = (str(row[name]).rpartition("@") for name in ("engine_a", "engine_b"))
+    return a == b and (at_a, at_b) == (one, other)
 
 
 def _mended(rows: list[dict[str, Any]]) -> Iterable[str]:

@@ -173,6 +173,8 @@ def test_two_platforms_are_one_report(monkeypatch) -> None:
     assert len(set(zip(pairs["engine_a"], pairs["engine_b"], strict=True))) == 6, "each with each other"
     across = pairs[(pairs["engine_a"] == names[0]) & (pairs["engine_b"] == names[1])]
     assert (across["identical"] == 1.0).all(), "two processors of a kind give the same bits"
+    said = "cpu:0 and cpu:1: the same engine gives the same bits on both in 100.0% of the components; elsewhere they differ"
+    assert any(remark.startswith(said) for remark in found.told()[2])
 
 
 @eight
@@ -187,6 +189,7 @@ def test_a_fault_of_one_device_is_rejected_there_and_shown_as_disagreement(monke
     assert [list(verdict) for verdict in verdicts] == [["accepted"], ["rejected"]]
     assert {rejection.engine.rpartition("@")[2] for rejection in found.rejections} == {"cpu:1"}
     assert set(found.agreement["verdict"]) == {"rejected"}
+    assert not any("in 100.0% of the components" in remark for remark in found.told()[2])
     assert "--platform cpu:1" in report_page(found)
     right = verify(**SOME | {"engines": engines}, platform="cpu:0,cpu:2")
     assert right.accepted
