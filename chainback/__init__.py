@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chainback.errors import BuildError, ChainbackError, EngineError, UsageError
     from chainback.explanation import explain
     from chainback.faults import FAULTS, audit
+    from chainback.hosts import verify_on_hosts
     from chainback.judgement import Judgement, Verdict, judge
     from chainback.page import write_page
     from chainback.peers import side_by_side
@@ -83,6 +84,7 @@ _HOMES = {
     "upgrade": "versions",
     "strategies": "strategies",
     "verify": "campaign",
+    "verify_on_hosts": "hosts",
     "write_page": "page",
     "write_pictures": "showing",
 }
@@ -131,6 +133,7 @@ __all__ = [
     "train",
     "upgrade",
     "verify",
+    "verify_on_hosts",
     "write_page",
     "write_pictures",
 ]

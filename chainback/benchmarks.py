@@ -34,7 +34,7 @@ from jax import lax, test_util
 from chainback import programs, quantecon
 from chainback.bounds import envelope
 from chainback.case import Case
-from chainback.device import arithmetic_of, device_of, matmul_setting
+from chainback.device import Platform, arithmetic_of, device_of, matmul_setting
 from chainback.engines import ENGINES, Engine
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.ensembles import ENSEMBLES, draw, draw_unpadded
@@ -42,6 +42,7 @@ from chainback.environment import environment
 from chainback.errors import UsageError
 from chainback.figures import BENCH_FILES, Benchmark, Figure, seconds
 from chainback.plan import Batch
+from chainback.protocol import entrants
 from chainback.report import writable_folder
 from chainback.runner import Run
 from chainback.supervision import Watch
@@ -164,7 +165,8 @@ def _of_process(ran: Finished, what: str, value: float, unit: str, most: float) 
 def _batches(setting: _Setting, engines: Sequence[str], family: str, depth: int, rows: int) -> Callable[..., None]:
     """Return what verifies so many batches of a shape, drawn, judged and counted, on engines that are compiled already."""
     chosen = {name: ENGINES[name] for name in engines if not ENGINES[name].limit(depth, 1, rows)}
-    run = Run(chosen, 0, setting.device, arithmetic_of(setting.device), matmul_setting(), Watch())
+    platform = Platform(setting.device.platform, (setting.device,), arithmetic_of(setting.device))
+    run = Run(entrants(chosen, [platform]), 0, matmul_setting(), Watch())
 
     def verify(count: int, shapes: Sequence[tuple[int, int, int]] = ()) -> None:
         # The first batch of a row is run twice and has its system judged; the others are what a long run consists of.

@@ -19,15 +19,15 @@ from typing import Any
 
 import jax
 
-from chainback.counts import Counts, Resumed, part_of, resumed
-from chainback.device import arithmetic_of, device_of, matmul_setting
+from chainback.counts import Counts, Resumed, part_of, resumed, together
+from chainback.device import Platform, matmul_setting, platforms_of
 from chainback.engines import Engine
 from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble, rebuild
 from chainback.environment import compiled_before, environment
 from chainback.errors import UsageError
 from chainback.function_sweep import sweeps
 from chainback.plan import MOST_LAYERS_ONE_BY_ONE, Batch, Plan, plan, sample_shape
-from chainback.protocol import Protocol, engines_named
+from chainback.protocol import Protocol, at, engines_named, entrants
 from chainback.report import REPORT_FILES, SCHEMA, Report, writable_folder
 from chainback.runner import Progress, Run, Task
 from chainback.supervision import Watch
@@ -84,7 +84,10 @@ def verify(
         seed: Decides which.
         depths: Depths to use instead of each family's own. More than eight are sampled.
         widths: Widths to use instead of each family's own.
-        platform: "cpu", "gpu", …; default: JAX's own choice.
+        platform: "cpu", "gpu", …; default: JAX's own choice. Batches are split over all of its devices that this process
+            has; "gpu:1" is one of them. Of several, as "cpu,gpu" or "gpu:0,gpu:1", every engine runs on each, on the same
+            cases, judged under the arithmetic there, and is called `reverse-scan@gpu`; the engines on one are compared with
+            those on another, too. An engine of the user's own is called while the platform's first device is JAX's default.
         activations: Whether to sweep every activation alone, too.
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
         functions: Whether to sweep every elementary function, too; without an engine, these alone.
@@ -241,11 +244,11 @@ def _campaign(
     if not chosen and not asked.functions:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
     asked, work = _planned(asked) if chosen else (asked, _Work([], [], [], part_of(asked.shard)))
-    device = device_of(asked.platform)
-    run = Run(chosen, asked.seed, device, arithmetic_of(device), matmul_setting(), watch)
+    platforms = platforms_of(asked.platform)
+    run = Run(entrants(chosen, platforms), asked.seed, matmul_setting(), watch)
     watch.started()
     run.case = None if asked.case is None else CaseId.parse(asked.case)
-    facts = _facts(run, asked, work, clock())
+    facts = _facts(run, platforms, asked, work, clock())
     before = Resumed() if asked.resume is None else resumed(asked.resume, facts)
     run.done, run.tasks_done, run.counts = before.state if state is None else state
     start, stopped = time.perf_counter(), ""
@@ -258,14 +261,14 @@ def _campaign(
 
     watch.report = partial(report, "still running")
     try:
-        with jax.default_device(device):
-            _go(run, asked, work, tell, start)
+        with jax.default_device(platforms[0].device):
+            _go(run, platforms, asked, work, tell, start)
     except KeyboardInterrupt:
         stopped = f"interrupted after {sum(t.cases for t in run.counts.tallies.values()):,} answers"
     return report(stopped)
 
 
-def _go(run: Run, asked: _Asked, work: _Work, tell: Progress, start: float) -> None:
+def _go(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, tell: Progress, start: float) -> None:
     """Run what is left to do, and tell how far it is."""
     done = sum(batch.judged for _, batch in itertools.islice(work.mine(), run.done))
     cases = work.cases
@@ -278,7 +281,7 @@ def _go(run: Run, asked: _Asked, work: _Work, tell: Progress, start: float) -> N
     run.go(
         work.mine(run.done),
         work.shapes(run.done),
-        work.tasks(_tasks(run, work.samples, asked))[run.tasks_done :],
+        work.tasks(_tasks(run, platforms, work.samples, asked))[run.tasks_done :],
         told,
         lambda: asked.duration is not None and time.perf_counter() - start > asked.duration,
     )
@@ -308,19 +311,22 @@ def _planned(asked: _Asked) -> tuple[_Asked, _Work]:
     return asked, _Work(families, batches, alone, shard)
 
 
-def _tasks(run: Run, samples: Sequence[tuple[Batch, str]], asked: _Asked) -> list[Task]:
-    """Return what is run one by one: cases, activations alone, functions alone.
+def _tasks(run: Run, platforms: Sequence[Platform], samples: Sequence[tuple[Batch, str]], asked: _Asked) -> list[Task]:
+    """Return what is run one by one: cases, activations alone, functions alone, the last two on every platform.
 
     The first two where engines of ours are among the chosen.
     """
     tasks: list[Task] = []
-    ours = any(isinstance(engine, Engine) for engine in run.engines.values())
+    ours = any(isinstance(entrant.engine, Engine) for entrant in run.entrants.values())
     if ours:
         tasks += [partial(run.verify_sample, batch, execution) for batch, execution in samples]
-    if asked.activations and ours:
-        tasks += [partial(run.sweep_activation, item) for item in measurements(run.arithmetic, run.device)]
-    if asked.functions:
-        tasks += [partial(run.sweep_function, item) for item in sweeps(run.arithmetic, run.device)]
+    for platform in platforms:
+        where = platform.arithmetic, platform.device
+        named = partial(at, platform=platform, platforms=platforms)
+        if asked.activations and ours:
+            tasks += [partial(run.sweep_activation, item, named) for item in measurements(*where)]
+        if asked.functions:
+            tasks += [partial(run.sweep_function, item, named) for item in sweeps(*where)]
     return tasks
 
 
@@ -354,28 +360,35 @@ def _left_out(work: _Work, depths: Sequence[int] | None) -> str:
     return "; ".join(parts)
 
 
-def _facts(run: Run, asked: _Asked, work: _Work, begun: datetime) -> dict[str, Any]:
+def _facts(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, begun: datetime) -> dict[str, Any]:
     """Return what a report says of the run, and of what ran it."""
     facts = environment(begun)
+    where = together([platform.identity() for platform in platforms])
     identity = {  # the columns of report.IDENTITY
         "schema": SCHEMA,
         "jax": facts["packages"].get("jax", ""),
         "jaxlib": facts["packages"].get("jaxlib", ""),
-        "platform": run.device.platform,
-        "device_kind": run.device.device_kind,
+        "platform": where["platform"],
+        "device_kind": where["device_kind"],
         "dtype": "float32",
-        "matmul_precision": run.arithmetic.name,
+        "matmul_precision": where["matmul_precision"],
     }
     facts |= identity | {
         "seed": run.seed,
         "cases": asked.most_cases,
         "asked": {name: _plain(getattr(asked, name)) for name in _ASKED},
-        "engines": list(run.engines),
+        "engines": list(run.entrants),
         "ensembles": {family.name: family.version for family in work.families},
         "sharp_floor": asked.sharp_floor,
-        "sharp_bound": run.arithmetic.sharp_bound,
+        "sharp_bound": max(platform.arithmetic.sharp_bound for platform in platforms),
         "matmul_setting": run.setting or "default",
+        "devices": {platform.name: len(platform.devices) for platform in platforms},
     }
+    if len(platforms) > 1:
+        facts["platforms"] = {
+            platform.name: platform.identity() | {"sharp_bound": platform.arithmetic.sharp_bound}
+            for platform in platforms
+        }
     if asked.shard is not None:
         facts["shard"] = asked.shard
     if asked.duration is not None:

@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import chainback
 from chainback.actions import announce
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
+from chainback.hosts import verify_on_hosts
 from chainback.isolation import Job
 from chainback.page import text, write_page
 from chainback.report import REPORT_FILES
@@ -87,10 +89,10 @@ _ENGINES = [
     click.option(
         "--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own; may be given repeatedly."
     ),
-    click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]"),
 ]
 
-
+_WHERE = "Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]"
+_COMPARED = "Where to run: cpu, gpu, gpu:1, …; several, as cpu,gpu, are compared.  [default: JAX's own choice]"
 _OUTPUT = click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -172,6 +174,7 @@ class _Seconds(click.ParamType):
 @click.option("--widths", type=_Numbers(), help="Widths, likewise, but all of them run.  [default: by ensemble]")
 @click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
 @_with_engines
+@click.option("--platform", help=_COMPARED)
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
 @click.option(
@@ -193,6 +196,14 @@ class _Seconds(click.ParamType):
 @click.option("--case", metavar="CASE_ID", help="Run this one case, in its batch and alone, instead of many.")
 @click.option("--shard", metavar="K/M", help="Run the K-th of M parts of the same cases; `merge` joins their reports.")
 @click.option(
+    "--distributed", is_flag=True, help="Share the run out among the processes that jax.distributed finds, one a host."
+)
+@click.option(
+    "--coordinator", metavar="HOST:PORT", help="Of process 0, where JAX does not find out; with the next two."
+)
+@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many share the run.")
+@click.option("--process", type=click.IntRange(0), metavar="K", help="Which of them this is, from 0.")
+@click.option(
     "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
 )
 @click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
@@ -213,6 +224,10 @@ def verify(
     memory_limit: float | None,
     case: str | None,
     shard: str | None,
+    distributed: bool,
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
     functions: bool,
     quiet: bool,
     show: bool,
@@ -221,8 +236,11 @@ def verify(
 ) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
+    others = {"coordinator": coordinator, "processes": processes, "process": process}
+    others = {name: value for name, value in others.items() if value is not None}
+    run = partial(verify_on_hosts, **others) if distributed or others else supervise
     with _progress(quiet) as tell:
-        report = supervise(
+        report = run(
             time_limit=time_limit,
             memory_limit=None if memory_limit is None else memory_limit * 1e9,
             engines=_engines(engines, own),
@@ -242,12 +260,16 @@ def verify(
             progress=tell,
             **floor,
         )
-    report.print(Console(), brief=quiet)
+    report.print(Console(), brief=quiet or bool(report.environment.get("process")))
+    if report.environment.get("process"):  # the report is written by process 0
+        return report.exit_code
     _announce(report)
     _leave_page(report, output / "report.html", show=show, quiet=quiet)
     if report.rejections:
         again = "".join(f" --engine {name}" for name in own)
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
+        first = report.rejections[0].engine.rpartition("@")[2]
+        again += f" --platform {first}" if first in report.environment.get("platforms", {}) else ""
         click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
     if not quiet:
         click.echo(_wrote(output))
@@ -380,7 +402,7 @@ _JOB = [
     click.option("--engines", default="all", show_default=True, help="Built-in engines: names, all or none."),
     click.option("--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own."),
     click.option("--functions/--no-functions", default=True, help="Sweep every elementary function.  [default: yes]"),
-    click.option("--platform", default="", help="Where to run: cpu, gpu, …  [default: JAX's own choice]"),
+    click.option("--platform", default="", help=_WHERE),
     click.option("--xla-flags", default="", help="For XLA_FLAGS, everywhere."),
     click.option("--pre", is_flag=True, help="Release candidates and nightly builds count, where the index has them."),
     click.option(
@@ -400,7 +422,7 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--reason", default="", help="Why it is to be taken though something is worse; kept with it.")
 @click.option("--cases", type=_Whole(), help="Chains in all.  [default: as before, at first 20,000]")
 @click.option("--seed", type=_Whole(), help="Decides which chains.  [default: as before, at first 0]")
-@click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
+@click.option("--platform", help=_WHERE)
 @_MARKDOWN
 @_OPEN
 def baseline(
@@ -541,6 +563,7 @@ def _show(found: Any, markdown: bool) -> None:
 @cli.command()
 @click.argument("case_id")
 @_with_engines
+@click.option("--platform", help=_WHERE)
 def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | None) -> int:
     """Run one case again: layer by layer, shrunk to the smallest chain that fails, with a reproducer."""
     start_jax()
@@ -570,7 +593,7 @@ def explain(case: str, picture: Path | None) -> None:
     "--cases", type=_Whole(), default=1000, show_default=True, help="Chains that each faulty engine is given."
 )
 @click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
-@click.option("--platform", help="Where to run: cpu, gpu, …  [default: JAX's own choice]")
+@click.option("--platform", help=_WHERE)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

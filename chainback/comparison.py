@@ -74,8 +74,9 @@ class Reading:
         return f"jax {self.said('jax')} (jaxlib {self.said('jaxlib')}) on {self.said('platform')}"
 
     def said(self, column: str) -> str:
-        """Return what the rows say of what produced them."""
-        return next((str(frame[column].iloc[0]) for frame in self.tables.values() if len(frame)), "?")
+        """Return what the rows say of what produced them; of several platforms all."""
+        found = next((frame[column] for frame in self.tables.values() if len(frame)), ["?"])
+        return " and ".join(dict.fromkeys(map(str, found)))
 
     def cases(self) -> dict[str, Any]:
         """Return what decides which cases were run: dtype, seed, and the version of each ensemble."""

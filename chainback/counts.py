@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from chainback.pointwise import CURVE
 from chainback.report import COUNTS_FILE, IDENTITY, Report, read_environment
 from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
 
-__all__ = ["Counts", "merge", "part_of"]
+__all__ = ["Counts", "join", "merge", "part_of", "together"]
 
 _EXECUTIONS = ("batched", "single", "eager")
 #: What names an activation's sweep.
 _SWEPT = ("activation", "quantity", "method", "execution")
+#: The columns that name what a row is about.
+_NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
 #: Facts that must be the same in all shards of a run.
-_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", *IDENTITY)
+_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", *IDENTITY)
 
 
 def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:
@@ -96,20 +99,22 @@ class Counts:
         """Return the report.
 
         Args:
-            environment: What produced it; every row repeats the columns of `IDENTITY`, and rows follow its `engines`.
+            environment: What produced it; every row repeats the columns of `IDENTITY`, of several `platforms` those of its
+                own, and rows follow its `engines`.
             at: How many batches and tasks are done. All counts go into the report of a run that can be gone on with, or
                 that is a shard.
         """
         keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
-        identity = {name: environment[name] for name in IDENTITY}
+        shared = {name: environment[name] for name in IDENTITY}
+        platforms = environment.get("platforms", {})
         order = {name: place for place, name in enumerate(environment["engines"])}
 
         def place(key: RowKey) -> tuple[Any, ...]:
             return order[key.engine], _EXECUTIONS.index(key.execution), key.ensemble, key.width, key.depth
 
         def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-            found = [identity | row for row in rows]
-            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*identity, "verdict"])
+            found = [shared | _where(row, platforms) | row for row in rows]
+            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*shared, "verdict"])
 
         pairs = sorted(self.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
         steps = sorted(self.steps.values(), key=lambda t: (t.judged, *place(t.key)))
@@ -125,6 +130,18 @@ class Counts:
             curves=frame(_with_curve(row) for row in activations if CURVE in row),
             counts=self.to_json() | _cut_off(environment, at) if keep else None,
         )
+
+
+def _where(row: dict[str, Any], platforms: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return the columns of `IDENTITY` that say on which of several platforms a row was had: its names end in `@gpu`."""
+    names = [str(row[column]).rpartition("@")[2] for column in _NAMED if column in row]
+    return together([platforms[name] for name in names]) if platforms else {}
+
+
+def together(identities: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return what several platforms are called together, as "cpu and gpu", in columns of `IDENTITY`."""
+    columns = [column for column in IDENTITY if column in identities[0]]
+    return {name: " and ".join(dict.fromkeys(identity[name] for identity in identities)) for name in columns}
 
 
 def _without_curve(row: dict[str, Any]) -> dict[str, Any]:
@@ -217,30 +234,44 @@ def merge(folders: Sequence[str | os.PathLike[str]], *, output: str | os.PathLik
     """
     if not folders:
         raise UsageError("nothing to merge: name the folders of the shards")
+    report = join((str(folder), read_environment(folder), partial(_read_counts, folder)) for folder in folders)
+    if output is not None:
+        report.write(output)
+    return report
+
+
+def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], Counts]]]) -> Report:
+    """Join a run's shards into what one run would have found.
+
+    Args:
+        shards: Of each what it is called, its facts, and what returns its counts.
+
+    Returns:
+        The report; incomplete where a shard is missing.
+
+    Raises:
+        UsageError: One is no shard, or one of another run, or the same twice.
+    """
     counts, facts, seen = Counts(), {}, {}
-    for folder in folders:
-        its_facts = read_environment(folder)
+    for name, its_facts, its_counts in shards:
         part = its_facts.get("shard")
         if part is None:
-            raise UsageError(f"{folder} holds no shard of a run: write it with --shard K/M")
+            raise UsageError(f"{name} holds no shard of a run: write it with --shard K/M")
         k, m = part_of(part)
         if facts and (m, _identity(its_facts)) != (seen["of"], _identity(facts)):
             different = [n for n in _SAME if its_facts.get(n) != facts.get(n)] or ["number of shards"]
-            raise UsageError(f"{folder} is a shard of another run: it has another {', '.join(different)}")
+            raise UsageError(f"{name} is a shard of another run: it has another {', '.join(different)}")
         if k in seen:
-            raise UsageError(f"{folder} is shard {part}, and so is {seen[k]}: name each once")
-        seen |= {k: folder, "of": m}
-        counts.merge(_read_counts(folder))
+            raise UsageError(f"{name} is shard {part}, and so is {seen[k]}: name each once")
+        seen |= {k: name, "of": m}
+        counts.merge(its_counts())
         facts = _joined(facts, its_facts)
     missing = [k for k in range(1, seen["of"] + 1) if k not in seen]
     facts = {name: fact for name, fact in facts.items() if name != "shard"} | {"shards": seen["of"] - len(missing)}
     if missing:
         without = ", ".join(f"{k}/{seen['of']}" for k in missing)
         facts |= {"complete": False, "stopped": "; ".join(filter(None, (facts.get("stopped"), f"without {without}")))}
-    report = counts.report(facts)
-    if output is not None:
-        report.write(output)
-    return report
+    return counts.report(facts)
 
 
 def _identity(facts: dict[str, Any]) -> list[Any]:

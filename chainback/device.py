@@ -1,7 +1,8 @@
-"""The device under test, and the arithmetic that JAX's settings mean on it."""
+"""The devices under test, and the arithmetic that JAX's settings mean on them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,27 +12,94 @@ import numpy as np
 from chainback.errors import UsageError, sentence
 from chainback.rounding import Arithmetic, arithmetic_under
 
-__all__ = ["arithmetic_of", "device_of", "matmul_setting"]
+__all__ = ["Platform", "arithmetic_of", "device_of", "matmul_setting", "platforms_of"]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A platform under test.
+
+    Attributes:
+        name: As it was asked for, such as "gpu" or "gpu:1".
+        devices: This process's devices of it: all, or the one that was asked for. Batches are split over them; what is run
+            one by one runs on the first.
+        arithmetic: Theirs, under JAX's matmul precision as it is set in this thread.
+    """
+
+    name: str
+    devices: tuple[Any, ...]
+    arithmetic: Arithmetic
+
+    @property
+    def device(self) -> Any:
+        """The first device."""
+        return self.devices[0]
+
+    def identity(self) -> dict[str, str]:
+        """Return what rows say of it, in columns of `report.IDENTITY`."""
+        return {
+            "platform": self.device.platform,
+            "device_kind": self.device.device_kind,
+            "matmul_precision": self.arithmetic.name,
+        }
+
+
+def platforms_of(asked: str | None) -> list[Platform]:
+    """Return the platforms that are asked for.
+
+    Args:
+        asked: Names as "gpu", or "gpu:1" for one device of it, separated by commas; None for JAX's own choice.
+
+    Raises:
+        UsageError: One is not there, or the same is named twice, or it has no rounding model.
+    """
+    found: dict[tuple[Any, ...], Platform] = {}
+    for name in [None] if asked is None else [part.strip() for part in asked.split(",")]:
+        devices = _devices_of(name)
+        if devices in found:
+            same = found[devices].name
+            twice = f"{name!r} twice" if name == same else f"{same!r} and {name!r}, which are the same here"
+            raise UsageError(f"`platform` names {twice}: name each once")
+        found[devices] = Platform(name or devices[0].platform, devices, arithmetic_of(devices[0]))
+    return list(found.values())
 
 
 def device_of(platform: str | None) -> Any:
-    """Return JAX's first device on a platform (default: JAX's own choice).
+    """Return the first device of a platform, or the one that is named, as "gpu:1" (default: JAX's own choice).
 
     Raises:
-        UsageError: JAX sees none.
+        UsageError: JAX sees none, or several are named.
     """
+    if platform is not None and "," in platform:
+        raise UsageError(f"platform {platform!r} is more than one: name one here")
+    return _devices_of(platform)[0]
+
+
+def _devices_of(name: str | None) -> tuple[Any, ...]:
+    """Return this process's devices of a platform, or the one that is named, as "gpu:1"."""
     try:
-        devices = jax.devices()
+        devices = jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a platform it knows has no device
         asked = getattr(jax.config, "jax_platforms", None)
         where = f"with JAX_PLATFORMS={asked}" if asked else "here"
         said = f" ({sentence(error)})" if str(error) else ""
         raise UsageError(f"JAX finds no device {where}{said}: name a platform that is there, or none") from None
+    if name is None:
+        return tuple(devices)
+    platform, colon, index = name.partition(":")
+    if not platform or (colon and not index.isdecimal()):
+        raise UsageError(f"platform {name!r} cannot be read: write gpu, gpu:1, or several as cpu,gpu")
     try:
-        return jax.devices(platform)[0]
+        found = tuple(jax.local_devices(backend=platform))
     except RuntimeError:
         seen = ", ".join(sorted({d.platform for d in devices}))
-        raise UsageError(f"platform {platform!r} is not there: JAX sees {seen} here") from None
+        raise UsageError(f"platform {name!r} is not there: JAX sees {seen} here") from None
+    if not colon:
+        return found
+    if int(index) >= len(found):
+        last = f" to {platform}:{len(found) - 1}" if len(found) > 1 else ""
+        raise UsageError(f"platform {name!r} is not there: JAX sees {platform}:0{last} here")
+    return (found[int(index)],)
 
 
 def matmul_setting() -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from chainback.judgement import Verdict
-from chainback.report import COLUMNS, Report, number, records
+from chainback.report import COLUMNS, Report, number, records, replay_command
 from chainback.rounding import FLOAT32
 from chainback.sections import MOST, Section, Table, embedded, is_number, said
 
@@ -55,14 +54,15 @@ def _worst(report: Report) -> Section | None:
     """Say which cases came closest to their bounds, or were rejected, and how to run each again."""
     rows = [row for row in records(report.tolerance) if row.get("worst_case")]
     rows.sort(key=lambda row: -_or_zero(row["margin_max"]))
+    again = partial(replay_command, report.environment)
     cases: dict[str, list[str]] = {}
     for row in rows:
         shown = [row["engine"], row["execution"], number(row["margin_max"]), number(row["error_u_max"])]
-        cases.setdefault(row["worst_case"], [row["worst_case"], *shown, _replay(row["worst_case"], row["engine"])])
+        cases.setdefault(row["worst_case"], [row["worst_case"], *shown, again(row["worst_case"], row["engine"])])
     tables, folded = [], []
     if report.rejections:
         wrong = [
-            (item.case_id, item.engine, item.execution, item.reason, _replay(item.case_id, item.engine))
+            (item.case_id, item.engine, item.execution, item.reason, again(item.case_id, item.engine))
             for item in report.rejections[:MOST]
         ]
         header = ("case", "engine", "execution", "what is wrong", "look closer")
@@ -76,11 +76,6 @@ def _worst(report: Report) -> Section | None:
         tables.append(Table(header, list(cases.values())[:_WORST], "Closest to their bound, or beyond it"))
     lead = "A case is rebuilt from its id alone. Replay shows it layer by layer, and shrinks one that fails."
     return Section("Worst cases", lead, tables, folded) if tables else None
-
-
-def _replay(case_id: str, engine: str) -> str:
-    own = f" --engines none --engine {shlex.quote(engine)}" if ":" in engine else f" --engines {shlex.quote(engine)}"
-    return f"chainback replay {shlex.quote(case_id)}{own}"
 
 
 def _by_depth(tolerance: Any, charts: Any) -> Section | None:

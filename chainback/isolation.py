@@ -61,6 +61,8 @@ _ONLY_READ = (
 _ONLY_READ += ("strategies", "versions")
 #: Seconds that uv, and one run, may take.
 _BUILD_S, _RUN_S = 1800.0, 6 * 3600.0
+#: What pip installs with JAX for a platform.
+_EXTRAS = {"gpu": "[cuda12]", "cuda": "[cuda12]", "tpu": "[tpu]"}
 #: Told what is being done.
 Tell = Callable[[str], None]
 
@@ -200,7 +202,8 @@ class Laboratory:
         Raises:
             BuildError: It could not be built.
         """
-        extra = {"gpu": "[cuda12]", "cuda": "[cuda12]", "tpu": "[tpu]"}.get(job.platform, "")
+        asked = [name.partition(":")[0].strip() for name in job.platform.split(",")]
+        extra = next((_EXTRAS[name] for name in asked if name in _EXTRAS), "")
         # A pre-release of JAX needs one of jaxlib; of all other packages it needs none.
         wanted = [f"jax{extra}=={jax}", *(["jaxlib>=0.dev0"] if self.pre else []), *_requirements()]
         reasons = []

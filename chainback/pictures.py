@@ -147,12 +147,22 @@ _FEW_POINTS = 25
 
 def line_styles(names: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return the colour and the dash of each engine's line."""
-    styles, seen = {}, dict.fromkeys(_HUES, 0)
+    styles: dict[str, dict[str, str]] = {}
+    seen: dict[str, dict[str, int]] = {}
+    platforms: dict[str, int] = {}
     for name in names:
-        mode = name.partition("-")[0]
-        place = seen[mode] = seen.get(mode, 0) + 1
-        styles[name] = {"color": _HUES.get(mode, "#CC79A7"), "dash": _DASHES[(place - 1) % len(_DASHES)]}
+        engine, _, platform = name.partition("@")
+        mode = engine.partition("-")[0]
+        written = seen.setdefault(mode, {})
+        dash = _DASHES[written.setdefault(engine, len(written)) % len(_DASHES)]
+        shade = platforms.setdefault(platform, len(platforms))
+        styles[name] = {"color": _darker(_HUES.get(mode, "#CC79A7"), shade), "dash": dash}
     return styles
+
+
+def _darker(colour: str, shade: int) -> str:
+    """Return a colour, darker by a third for each platform before."""
+    return "#" + "".join(f"{int(int(colour[i : i + 2], 16) * (2 / 3) ** shade):02X}" for i in (1, 3, 5))
 
 
 def field_of_bits(engines: pd.DataFrame, versions: Sequence[str], names: Sequence[str]) -> go.Heatmap:

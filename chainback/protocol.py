@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
 from chainback.case import Case
+from chainback.device import Platform
 from chainback.engines import ENGINES, Engine
+from chainback.engines.engine import Compiled
 from chainback.errors import EngineError, UsageError, sentence
 from chainback.supervision import Step, Watch
 
-__all__ = ["Protocol", "answer", "engines_named", "load_engine", "one_by_one"]
+__all__ = [
+    "Entrant",
+    "Protocol",
+    "answer",
+    "at",
+    "engines_named",
+    "entrants",
+    "load_engine",
+    "one_by_one",
+    "placed_for",
+]
 
 Array = Any
 #: gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases), on a batch.
@@ -110,22 +123,68 @@ def _add(chosen: dict[str, Protocol], name: str, engine: Protocol) -> None:
     chosen[free] = engine
 
 
-def answer(engine: Protocol, case: Case) -> Any:
+def answer(engine: Protocol, case: Case, placed: dict[Any, Any] | None = None) -> Any:
     """Call an engine on a batch, under the protocol, with inputs that it cannot change.
+
+    Args:
+        engine: The engine.
+        case: The batch.
+        placed: The batch on devices, by placement: compiled engines of ours find it there, or leave it there for the next.
 
     Raises:
         EngineError: It raised; the message says what.
     """
-    arrays = [np.array(a) for a in (case.chain.weights, case.chain.biases, case.inputs, case.targets)]
-    for array in arrays:
-        array.flags.writeable = False
-    weights, biases, inputs, targets = arrays
+    chain = case.chain
     try:
-        return engine(weights, biases, case.chain.activations, inputs, targets)
+        if isinstance(engine, Compiled):
+            return engine.gradients(placed_for(engine, case, {} if placed is None else placed))
+        arrays = [np.array(a) for a in (chain.weights, chain.biases, case.inputs, case.targets)]
+        for array in arrays:
+            array.flags.writeable = False
+        weights, biases, inputs, targets = arrays
+        return engine(weights, biases, chain.activations, inputs, targets)
     except (KeyboardInterrupt, EngineError):
         raise
     except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
         raise EngineError(f"it raised {sentence(error)}") from error
+
+
+def placed_for(engine: Compiled, case: Case, placed: dict[Any, Any]) -> Any:
+    """Return a batch where a compiled engine takes it; `placed` holds what was put on devices already, by placement."""
+    if engine.placement not in placed:
+        chain = case.chain
+        placed[engine.placement] = engine.place(
+            chain.weights, chain.biases, chain.activations, case.inputs, case.targets
+        )
+    return placed[engine.placement]
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """An engine on a platform: what a run tests, and what a row of its report is about.
+
+    Attributes:
+        engine: The engine.
+        platform: Where it runs. One of our own is compiled for its devices; any other is called while the first of them is
+            JAX's default.
+    """
+
+    engine: Protocol
+    platform: Platform
+
+
+def entrants(engines: Mapping[str, Protocol], platforms: Sequence[Platform]) -> dict[str, Entrant]:
+    """Return every engine on every platform, by name: the engine's, and of several platforms as `reverse-scan@gpu`."""
+    return {
+        at(name, platform, platforms): Entrant(engine, platform)
+        for name, engine in engines.items()
+        for platform in platforms
+    }
+
+
+def at(name: str, platform: Platform, platforms: Sequence[Platform]) -> str:
+    """Return what something is called on one of a run's platforms."""
+    return f"{name}@{platform.name}" if len(platforms) > 1 else name
 
 
 def one_by_one(engine: Engine, execution: str, device: Any) -> Protocol:

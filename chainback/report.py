@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ __all__ = [
     "read_csv",
     "read_environment",
     "records",
+    "replay_command",
     "writable_folder",
     "write_csv",
     "write_text",
@@ -205,10 +208,10 @@ class Report:
     def _title(self) -> str:
         environment = self.environment
         packages = environment.get("packages", {})
+        where = " and ".join(environment.get("platforms", [environment.get("platform", "?")]))
         return (
-            f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} "
-            f"({environment.get('platform', '?')}), matmul precision {environment.get('matmul_precision', '?')}, "
-            f"seed {environment.get('seed', '?')}"
+            f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} ({where}), "
+            f"matmul precision {environment.get('matmul_precision', '?')}, seed {environment.get('seed', '?')}"
         )
 
     def _engine_rows(self) -> Iterable[tuple[RenderableType, ...]]:
@@ -218,10 +221,14 @@ class Report:
     @property
     def caption(self) -> str:
         """What the columns of the table of engines are."""
-        sharp = round(1 / self.environment.get("sharp_bound", FLOAT32.sharp_bound))
+        platforms = self.environment.get("platforms", {"": self.environment})
+        sharp = {name: round(1 / facts.get("sharp_bound", FLOAT32.sharp_bound)) for name, facts in platforms.items()}
+        alike = len(set(sharp.values())) == 1
+        shares = [f"1/{share}{'' if alike else f' on {name}'}" for name, share in sharp.items()]
         return (
             "margin: largest error / bound. u: error in units of 2^-24 of the truth, the largest and the 99th percentile "
-            f"(median over rows). sharp: share of the components whose bound is at most 1/{sharp} of the truth."
+            f"(median over rows). sharp: share of the components whose bound is at most "
+            f"{shares[0] if alike else ', '.join(shares)} of the truth."
         )
 
     def _engine_table(self) -> Table:
@@ -264,11 +271,24 @@ class Report:
                 sharp = f"; {share:.1%} sharp" if (share := _sharp(records(frame))) == share else ""
                 other = "".join(f", {len(judged[v])} {v}" for v in map(str, _NO_ALARM) if v in judged)
                 yield Text(f"{what}: {right} of {len(frame)} rows accepted, {wrong} rejected{other}{sharp}.")
+        yield from map(Text, self._across())
         if "left_out" in self.environment:
             yield Text(f"Not covered: {self.environment['left_out']}.")
         if mended := ", ".join(_mended(records(self.functions))):
             yield Text(f"Known to be wrong in some versions of JAX, and right in this one: {mended}.")
         yield from self._verdict()
+
+    def _across(self) -> Iterable[str]:
+        """Say of each two platforms how well the engines on one agree with themselves on the other."""
+        for one, other in combinations(self.environment.get("platforms", {}), 2):
+            pairs = [row for row in records(self.agreement) if row["components"] and _same_engine(row, one, other)]
+            if components := sum(row["components"] for row in pairs):
+                same = sum(row["identical"] * row["components"] for row in pairs) / components
+                apart = max(row["margin_max"] for row in pairs)
+                yield (
+                    f"{one} and {other}: the same engine gives the same bits on both in {same:.1%} of the components; "
+                    f"elsewhere they differ by at most {number(apart)} of the sum of their bounds."
+                )
 
     def _others(self) -> tuple[tuple[pd.DataFrame, str], ...]:
         steps = _by(records(self.steps), "judged")
@@ -302,6 +322,12 @@ class Report:
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
 
 
+def _same_engine(row: dict[str, Any], one: str, other: str) -> bool:
+    """Whether a row of `agreement.csv` compares an engine on one platform with itself on another."""
+    (a, _, at_a), (b, _, at_b) = (str(row[name]).rpartition("@") for name in ("engine_a", "engine_b"))
+    return a == b and (at_a, at_b) == (one, other)
+
+
 def _mended(rows: list[dict[str, Any]]) -> Iterable[str]:
     """Name the functions of which no known fault shows any more."""
     for function, its_rows in _by(rows, "function").items():
@@ -328,6 +354,15 @@ _SPOKEN = (
     *("activation", "function", "quantity", "argument", "method", "execution", "second", "margin_max", "worst_z"),
     *("worst_x", "worst_y", "got", "expected"),
 )
+
+
+def replay_command(environment: dict[str, Any], case_id: str, engine: str) -> str:
+    """Return the command that runs one case of a report again, by one of the engines that its rows name."""
+    platform = engine.rpartition("@")[2]
+    options = ["--platform", platform] if platform in environment.get("platforms", {}) else []
+    name = engine.removesuffix(f"@{platform}") if options else engine
+    own = ["--engines", "none", "--engine", name] if ":" in name else ["--engines", name]
+    return shlex.join(["chainback", "replay", case_id, *own, *options])
 
 
 def engine_verdict(rows: Sequence[dict[str, Any]], sharp_floor: float = SHARP_FLOOR) -> Verdict:

@@ -31,65 +31,30 @@ from typing import Any
 import jax
 import numpy as np
 
-from chainback.bounds import Envelope, envelope
 from chainback.case import Case, Chain
 from chainback.counts import Counts
+from chainback.device import Platform
+from chainback.drawn import Drawing, Drawn
 from chainback.engines import Engine
 from chainback.engines.engine import Compiled
 from chainback.ensembles import CaseId, draw, rebuild
 from chainback.errors import EngineError, sentence
 from chainback.function_sweep import Sweep
-from chainback.judgement import Answer, Judgement, Steps, judge, judge_answer, judge_steps, read_answer
+from chainback.judgement import Answer, Judgement, Steps, judge, judge_steps, read_answer
 from chainback.plan import Batch
-from chainback.protocol import Protocol, answer, one_by_one
-from chainback.rounding import Arithmetic
+from chainback.protocol import Entrant, Protocol, answer, one_by_one, placed_for
 from chainback.supervision import Step, Watch
 from chainback.sweep import Measurement
 from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
-from chainback.yardstick import Agreement, Measured, Yardstick
+from chainback.yardstick import Allowance, Measured, Yardstick
 
-__all__ = ["Drawn", "Progress", "Run", "Task"]
+__all__ = ["Progress", "Run", "Task"]
 
 Array = Any
 #: Told (cases done, cases in all, what is being done).
 Progress = Callable[[int, int, str], None]
 #: What is run one by one: maps its place in the run to what then has to be done to count it.
 Task = Callable[[int], Callable[[], None]]
-
-
-@dataclass
-class Drawn:
-    """A batch, drawn, with its truth and bound.
-
-    Attributes:
-        place: In the run.
-        batch: Which it is.
-        case: Its cases.
-        envelope: Their truth and bound.
-        yardstick: What errors on it are measured in.
-        measured: What engines answered, each different answer once.
-    """
-
-    place: int
-    batch: Batch
-    case: Case
-    envelope: Envelope
-    yardstick: Yardstick
-    measured: list[tuple[Answer, Measured]] = field(default_factory=list)
-
-    def measure(self, answer: Answer) -> Measured:
-        """Return an answer, judged and measured."""
-        for known, measured in self.measured:
-            if _begin_alike(answer, known) and answer.same_bits(known):
-                return measured
-        self.measured.append((answer, Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)))
-        return self.measured[-1][1]
-
-
-def _begin_alike(a: Answer, b: Answer) -> bool:
-    """Whether two answers are equal in their first cases: most that differ at all do so there."""
-    first, second = a.components, b.components
-    return first is not None and second is not None and np.array_equal(first[:64], second[:64], equal_nan=True)
 
 
 @dataclass(frozen=True)
@@ -128,10 +93,8 @@ class Run:
     """The state of one campaign.
 
     Attributes:
-        engines: Under test, by name.
+        entrants: Engines on platforms, by name.
         seed: Of the cases.
-        device: Under test.
-        arithmetic: Its rounding model.
         setting: JAX's matmul precision, to compile under in other threads.
         watch: Whoever supervises.
         case: The one case to judge, first in its batch; None for all.
@@ -141,10 +104,8 @@ class Run:
         programs: What was compiled, or is being compiled.
     """
 
-    engines: dict[str, Protocol]
+    entrants: dict[str, Entrant]
     seed: int
-    device: Any
-    arithmetic: Arithmetic
     setting: str | None
     watch: Watch
     case: CaseId | None = None
@@ -157,6 +118,12 @@ class Run:
     def state(self) -> tuple[int, int, Counts]:
         """Return what was counted so far, for another process to go on from."""
         return self.done, self.tasks_done, self.counts
+
+    def _ours(self) -> Iterator[tuple[str, Engine, Platform]]:
+        """Yield chainback's own engines among the entrants, with their names and platforms."""
+        for name, entrant in self.entrants.items():
+            if isinstance(entrant.engine, Engine):
+                yield name, entrant.engine, entrant.platform
 
     def go(
         self,
@@ -182,7 +149,7 @@ class Run:
             tell(0, "compiling")
             if not self.watch.careful:
                 self._compile_all(shapes, compilers)
-                if not all(isinstance(engine, Engine) for engine in self.engines.values()):
+                if len(list(self._ours())) < len(self.entrants):
                     wait(self.programs.values())  # an engine of the user's own may trace, too
                 side = beside.submit(self._run_tasks, tasks)
                 self._run_batches(batches, drawers, tell, time_is_up)
@@ -208,20 +175,21 @@ class Run:
         """Run the engines on each batch while the next is drawn and the last is judged."""
         at_work: Future[Any] | None = None
         for drawn in _one_ahead(batches, self.draw, drawers, time_is_up):
-            what = f"{drawn.batch.ensemble} {drawn.batch.depth}x{drawn.batch.width}"
+            batch = next(iter(drawn.values())).batch
+            what = f"{batch.ensemble} {batch.depth}x{batch.width}"
             tell(0, what)
             counted = self.verify_batch(drawn)
             if at_work is not None:
                 at_work.result()  # the clerk is one batch behind, never more
             at_work = counted
-            tell(drawn.batch.judged, what)
+            tell(batch.judged, what)
         if at_work is not None:
             at_work.result()
 
     def _run_tasks(self, tasks: Sequence[tuple[int, Task]]) -> None:
         if not self.watch.careful:
             wait(self.programs.values())  # JAX before 0.5 cannot trace the same function in two threads
-        with jax.default_device(self.device), jax.default_matmul_precision(self.setting):
+        with jax.default_matmul_precision(self.setting):
             for place, task in tasks:
                 self.clerk.submit(self._count_task, task(place)).result()
 
@@ -233,30 +201,32 @@ class Run:
     def _compile_all(self, shapes: Iterable[tuple[int, int, int]], pool: ThreadPoolExecutor) -> None:
         """Start to compile our own engines for every shape of the run, in the order in which they are needed."""
         for shape in dict.fromkeys(shapes):
-            for name, engine in self.engines.items():
-                if isinstance(engine, Engine) and not engine.limit(*shape):
-                    self.programs[name, *shape] = pool.submit(self._compile, name, engine, shape)
+            for name, engine, platform in self._ours():
+                if not engine.limit(*shape):
+                    self.programs[name, *shape] = pool.submit(self._compile, name, engine, platform, shape)
 
-    def _compile(self, name: str, engine: Engine, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
+    def _compile(
+        self, name: str, engine: Engine, platform: Platform, shape: tuple[int, int, int]
+    ) -> tuple[Protocol, float]:
         # JAX's setting is this thread's own; what counts is that of the thread which called.
         with self.watch.step(Step(name, "compile", *shape)), jax.default_matmul_precision(self.setting):
             start = time.perf_counter()
-            program = engine.compile(*shape, self.device)
+            program = engine.compile(*shape, *platform.devices)
             return program, time.perf_counter() - start
 
-    def draw(self, placed: tuple[int, Batch]) -> Drawn:
-        """Draw a batch, and work out its truth and bound."""
+    def draw(self, placed: tuple[int, Batch]) -> Drawing:
+        """Draw a batch, and work out its truth, and its bound under each arithmetic."""
         place, batch = placed
         case = draw(
             batch.ensemble, seed=self.seed, depth=batch.depth, width=batch.width, batch=batch.number, rows=batch.rows
         )
         return self._drawn(place, batch, case if self.case is None else _turned(case, self.case.row))
 
-    def _drawn(self, place: int, batch: Batch, case: Case) -> Drawn:
-        bounds = envelope(case, self.arithmetic)
-        return Drawn(place, batch, case, bounds, Yardstick(bounds, batch.judged))
+    def _drawn(self, place: int, batch: Batch, case: Case) -> Drawing:
+        models = dict.fromkeys(entrant.platform.arithmetic for entrant in self.entrants.values())
+        return {arithmetic: Drawn.of(place, batch, case, arithmetic) for arithmetic in models}
 
-    def verify_batch(self, drawn: Drawn) -> Future[Any]:
+    def verify_batch(self, drawing: Drawing) -> Future[Any]:
         """Run every engine on one batch, and have the clerk judge each against the truth, and each pair against each other.
 
         Nothing of a batch is counted before all engines have run on it, so that an interrupted run can be gone on with.
@@ -264,51 +234,54 @@ class Run:
         Returns:
             When the clerk is done with it.
         """
-        batch, answers = drawn.batch, {}
+        batch = next(iter(drawing.values())).batch
         shape = (batch.depth, batch.width, batch.rows)
+        answers: dict[str, Measured] = {}
         to_count: list[Callable[[], None]] = []
-        for name, engine in self.engines.items():
+        for name, entrant in self.entrants.items():
+            engine, drawn = entrant.engine, drawing[entrant.platform.arithmetic]
             self.watch.interruption.check()
             if isinstance(engine, Engine) and (reason := engine.limit(*shape)):
                 to_count.append(partial(self._declined, name, drawn, reason))
                 continue
             try:
-                program, seconds = self._program(name, engine, shape)
+                program, seconds = self._program(name, entrant, shape)
                 to_count.append(partial(self._compiled_in, name, drawn, seconds))
-                with self.watch.step(Step(name, "batched", *shape)):
+                with self.watch.step(Step(name, "batched", *shape)), jax.default_device(entrant.platform.device):
                     answered = self._ask(program, drawn)
             except EngineError as error:
                 to_count.append(partial(self._failed, name, drawn, str(error)))
                 continue
             to_count.append(partial(self._judge, name, program, drawn, answered, answers))
-        return self.clerk.submit(self._count_batch, drawn, to_count, answers)
+        return self.clerk.submit(self._count_batch, batch, to_count, answers)
 
     def _ask(self, program: Protocol, drawn: Drawn) -> _Answered:
         """Run a program on a batch; on the first batch of a row run it again, and have it show its system."""
         case = drawn.case
         start = time.perf_counter()
-        gradients = answer(program, case)
+        gradients = answer(program, case, drawn.placed)
         seconds = time.perf_counter() - start
         first = read_answer(case, gradients)
         if drawn.batch.number or first.malformed:
             return _Answered(first, seconds=seconds)
         try:
-            again = read_answer(case, answer(program, case))
+            again = read_answer(case, answer(program, case, drawn.placed))
         except EngineError:
             again = Answer(None, "it failed")
         try:
-            return _Answered(first, again, _system_of(program, case), seconds=seconds)
+            return _Answered(first, again, _system_of(program, drawn), seconds=seconds)
         except Exception as error:  # a second run may fail where the first did not
             trouble = f"it failed when it was run on the same batch again: {sentence(error)}"
             return _Answered(first, again, None, trouble, seconds)
 
-    def _program(self, name: str, engine: Protocol, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
+    def _program(self, name: str, entrant: Entrant, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
         """Return a program for batches of a shape, and the seconds that it took to compile, the first time."""
+        engine = entrant.engine
         if not isinstance(engine, Engine):
             return engine, 0.0
         future = self.programs.get((name, *shape))
         try:
-            program, seconds = future.result() if future else self._compile(name, engine, shape)
+            program, seconds = future.result() if future else self._compile(name, engine, entrant.platform, shape)
         except EngineError:
             raise
         except Exception as error:  # a compiler's failure is the engine's
@@ -366,7 +339,7 @@ class Run:
         batch = drawn.batch
         try:
             with self.watch.step(Step(name, "batched", batch.depth, batch.width, batch.rows)):
-                system = _system_of(program, drawn.case)
+                system = _system_of(program, drawn)
         except Exception as error:  # it may fail now where it did not before
             return f"it failed when it was run on the same batch again: {sentence(error)}"
         return "" if system is None else judge_steps(drawn.case, *system, drawn.envelope).failed(row)
@@ -381,20 +354,18 @@ class Run:
             if judged == "substitution":
                 tally.compare(judgement.envelope, drawn.envelope, rows)
 
-    def _count_batch(self, drawn: Drawn, to_count: Sequence[Callable[[], None]], answers: dict[str, Measured]) -> None:
+    def _count_batch(self, batch: Batch, to_count: Sequence[Callable[[], None]], answers: dict[str, Measured]) -> None:
         """Judge all answers, then compare each pair; the batch is then done."""
         for count in to_count:
             count()
-        per_two_bounds = (0.5 * drawn.yardstick.per_bound).astype(np.float32)
-        batch = drawn.batch
-        agreements: dict[frozenset[Measured], Agreement] = {}
-        for a, b in combinations([name for name in self.engines if name in answers], 2):
+        allowances: dict[frozenset[Yardstick], Allowance] = {}
+        for a, b in combinations([name for name in self.entrants if name in answers], 2):
+            one, other = answers[a].yardstick, answers[b].yardstick
+            if (both := frozenset((one, other))) not in allowances:
+                allowances[both] = Allowance(one, other)
             key = (a, b, batch.ensemble, batch.depth, batch.width)
-            two = frozenset((answers[a], answers[b]))
-            if two not in agreements:
-                agreements[two] = Agreement(answers[a].got, answers[b].got, per_two_bounds)
             pair = self.counts.pairs.setdefault(key, Pair(*key))
-            pair.add(agreements[two], drawn.yardstick.informative_pairs)
+            pair.add(allowances[both].agreement(answers[a], answers[b]))
         self.done += 1
         self.watch.hand_over(self.state)
 
@@ -402,26 +373,25 @@ class Run:
 
     def verify_sample(self, batch: Batch, execution: str, place: int) -> Callable[[], None]:
         """Run our own engines on the one case of a batch, without batch axis: jitted ("single"), or op by op ("eager")."""
-        drawn = (
+        drawing = (
             self.draw((place, batch)) if self.case is None else self._drawn(place, batch, rebuild(self.case).as_batch())
         )
-        found: dict[str, tuple[Judgement | str, float]] = {}
-        for label, engine in self.engines.items():
-            if not isinstance(engine, Engine):
-                continue
+        found: dict[str, tuple[Drawn, Judgement | str, float]] = {}
+        for label, engine, platform in self._ours():
+            drawn = drawing[platform.arithmetic]
             self.watch.interruption.check()
             start = time.perf_counter()
             try:
                 with self.watch.step(Step(label, execution, batch.depth, batch.width, 1)):
-                    gradients = answer(one_by_one(engine, execution, self.device), drawn.case)
-                judged = judge(drawn.case, gradients, arithmetic=self.arithmetic, within=drawn.envelope)
+                    gradients = answer(one_by_one(engine, execution, platform.device), drawn.case)
+                judged = judge(drawn.case, gradients, arithmetic=platform.arithmetic, within=drawn.envelope)
             except EngineError as error:
                 judged = str(error)
-            found[label] = judged, time.perf_counter() - start
-        return partial(self._count_sample, execution, drawn, found)
+            found[label] = drawn, judged, time.perf_counter() - start
+        return partial(self._count_sample, execution, found)
 
-    def _count_sample(self, execution: str, drawn: Drawn, found: dict[str, tuple[Judgement | str, float]]) -> None:
-        for label, (judged, seconds) in found.items():
+    def _count_sample(self, execution: str, found: dict[str, tuple[Drawn, Judgement | str, float]]) -> None:
+        for label, (drawn, judged, seconds) in found.items():
             tally = self.tally(label, execution, drawn.batch)
             if isinstance(judged, str):
                 self.note(drawn.place, tally.fail(1, drawn.case.ids[0], judged))
@@ -429,14 +399,16 @@ class Run:
                 tally.run_s += seconds
                 self.note(drawn.place, tally.add(Measured(judged, drawn.case.ids, drawn.yardstick)))
 
-    def sweep_activation(self, measurement: Measurement, place: int) -> Callable[[], None]:
-        """Measure one activation alone, in one way."""
-        row = self._swept(str(measurement), measurement.row, measurement.failed)
+    def sweep_activation(self, measurement: Measurement, named: Callable[[str], str], place: int) -> Callable[[], None]:
+        """Measure one activation alone, in one way; `named` says what a report calls it."""
+        row = self._swept(named(str(measurement)), measurement.row, measurement.failed)
+        row |= {"activation": named(row["activation"])}
         return partial(self.counts.activations.__setitem__, place, row)
 
-    def sweep_function(self, sweep: Sweep, place: int) -> Callable[[], None]:
-        """Sweep one function alone, in one way."""
-        rows = self._swept(str(sweep), sweep.rows, sweep.failed)
+    def sweep_function(self, sweep: Sweep, named: Callable[[str], str], place: int) -> Callable[[], None]:
+        """Sweep one function alone, in one way; `named` says what a report calls it."""
+        rows = self._swept(named(str(sweep)), sweep.rows, sweep.failed)
+        rows = [row | {"function": named(row["function"])} for row in rows]
         return partial(self.counts.functions.__setitem__, place, rows)
 
     def _swept(self, what: str, run: Callable[[], Any], failed: Callable[[str], Any]) -> Any:
@@ -450,12 +422,12 @@ class Run:
 
 def _one_ahead(
     batches: Iterable[tuple[int, Batch]],
-    draw: Callable[[tuple[int, Batch]], Drawn],
+    draw: Callable[[tuple[int, Batch]], Drawing],
     drawers: ThreadPoolExecutor,
     time_is_up: Callable[[], bool],
-) -> Iterator[Drawn]:
+) -> Iterator[Drawing]:
     """Yield each batch, drawn, while the next one is being drawn."""
-    upcoming: Future[Drawn] | None = None
+    upcoming: Future[Drawing] | None = None
     for placed in batches:
         if time_is_up():
             return
@@ -466,13 +438,11 @@ def _one_ahead(
         yield upcoming.result()
 
 
-def _system_of(program: Protocol, case: Case) -> tuple[Any, Any, Any, Any] | None:
+def _system_of(program: Protocol, drawn: Drawn) -> tuple[Any, Any, Any, Any] | None:
     """Return the gradients, couplings, slopes and states of a visible program; None where the system is not visible."""
     if not (isinstance(program, Compiled) and program.visible):
         return None
-    gradients, system = program.run(
-        case.chain.weights, case.chain.biases, case.chain.activations, case.inputs, case.targets
-    )
+    gradients, system = program.run(placed_for(program, drawn.case, drawn.placed))
     return gradients, np.asarray(system.couplings), np.asarray(system.slopes), np.asarray(system.states)
 
 

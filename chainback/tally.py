@@ -281,17 +281,12 @@ class Pair:
         """What the row is about."""
         return self.engine_a, self.engine_b, self.ensemble, self.depth, self.width
 
-    def add(self, agreement: Agreement, informative: int) -> None:
-        """Count what two answers say of each other.
-
-        Args:
-            agreement: Of the two.
-            informative: How many components the sum of both bounds judges sharply.
-        """
+    def add(self, agreement: Agreement) -> None:
+        """Count what two answers say of each other."""
         self.components += agreement.components
         self.identical += agreement.identical
         self.disagreeing += agreement.disagreeing
-        self.informative += informative
+        self.informative += agreement.informative
         self.margin_max = max(self.margin_max, agreement.margin_max)
 
     def merge(self, other: Pair) -> None:

@@ -17,7 +17,7 @@ from chainback.bounds import Envelope
 from chainback.judgement import Judgement
 from chainback.moments import Histogram, Mean, row_sums
 
-__all__ = ["Agreement", "Measured", "Yardstick"]
+__all__ = ["Agreement", "Allowance", "Measured", "Yardstick"]
 
 Array = np.ndarray
 
@@ -148,24 +148,60 @@ class Measured:
         return self.ids[row if decided is None else int(np.flatnonzero(decided)[row])]
 
 
+class Allowance:
+    """How far two answers to a batch may lie apart: by the sum of their bounds, each under its own arithmetic."""
+
+    def __init__(self, one: Yardstick, other: Yardstick) -> None:
+        """Allow for the bounds of two yardsticks of the same cases."""
+        self._known: dict[frozenset[Measured], Agreement] = {}
+        self._decided: Array | None = None
+        if one is other:
+            self._per_two_bounds, self._informative = 0.5 * one.per_bound, one.informative_pairs
+        else:
+            ours, theirs = one.envelope, other.envelope
+            self._decided = np.flatnonzero((ours.decided & theirs.decided)[: one.rows])
+            bounds = ours.bound[self._decided] + theirs.bound[self._decided]
+            sharp = max(ours.arithmetic.sharp_bound, theirs.arithmetic.sharp_bound) * np.abs(
+                ours.reference[self._decided]
+            )
+            self._informative = int(np.count_nonzero(bounds <= sharp))
+            with np.errstate(all="ignore"):
+                self._per_two_bounds = 1.0 / bounds
+        with np.errstate(all="ignore"):
+            self._per_two_bounds = self._per_two_bounds.astype(np.float32)
+
+    def agreement(self, a: Measured, b: Measured) -> Agreement:
+        """Return what two answers say of each other."""
+        both = frozenset((a, b))
+        if both not in self._known:
+            self._known[both] = Agreement(self._select(a), self._select(b), self._per_two_bounds, self._informative)
+        return self._known[both]
+
+    def _select(self, answer: Measured) -> Array:
+        return answer.got if self._decided is None else answer.judgement.got[self._decided]
+
+
 class Agreement:
     """What two answers on the same cases say of each other; of an answer with itself, too, which NaN does not agree with.
 
     Attributes:
         components: How many were compared.
         identical: How many are the same bit for bit.
+        informative: How many the sum of both bounds judges sharply.
         disagreeing: How many lie further apart than both bounds together allow.
         margin_max: The largest distance / both bounds; infinite for NaN.
     """
 
-    def __init__(self, a: Array, b: Array, per_two_bounds: Array) -> None:
+    def __init__(self, a: Array, b: Array, per_two_bounds: Array, informative: int) -> None:
         """Compare the components of two answers.
 
         Args:
             a: One answer.
             b: The other.
-            per_two_bounds: 1 / (bound of a + bound of b).
+            per_two_bounds: 1 / (bound of a + bound of b), float32.
+            informative: As above.
         """
+        self.informative = informative
         self.components = a.size
         self.identical = int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
         with np.errstate(all="ignore"):

@@ -469,7 +469,7 @@ WIDE: dict[str, Any] = {**SMALL, "cases": 300, "ensembles": ("wide",), "depths":
 
 def judged_as(monkeypatch, name: str, fault: str, **where: Any) -> Report:
     """A campaign with a planted engine, judged as if the device computed in this arithmetic."""
-    monkeypatch.setattr("chainback.campaign.arithmetic_of", lambda device: ARITHMETICS[name])
+    monkeypatch.setattr("chainback.device.arithmetic_of", lambda device: ARITHMETICS[name])
     return verify(engines=[FAULTS[fault].engine], **(WIDE | where))
 
 

@@ -112,6 +112,27 @@ def test_shards_are_merged(tmp_path) -> None:
     assert run("merge", "1", cwd=tmp_path).returncode == 3
 
 
+def test_two_devices_are_compared(tmp_path) -> None:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    asked = ("verify", "--cases", "100", "--depths", "3", "--ensembles", "lecture", "--platform", "cpu:0,cpu:1")
+    own = ("--engines", "none", "--engine", "test_device:by_default_device", "--output", "out")
+    done = run(*asked, *own, cwd=tmp_path, **flags)
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 1, done.stderr
+    assert "REJECTED test_device:by_default_device@cpu:1 (batched) on lecture@1:0:3x1:" in text
+    assert "REJECTED pairs of engines: engine a test_device:by_default_device@cpu:0, engine b" in text
+    command = next(line for line in done.stdout.splitlines() if line.startswith("Look closer: chainback "))
+    assert command.endswith(" --platform cpu:1")
+    again = command.removeprefix("Look closer: chainback ").split()
+    assert run(*again, cwd=tmp_path, **flags).returncode == 1
+    assert run(*again[:-1], "cpu:0", cwd=tmp_path, **flags).returncode == 0, "the other device is right"
+    assert run("show", "out", cwd=tmp_path, **flags).returncode == 1
+    assert run("compare", "out", "out", cwd=tmp_path, **flags).returncode == 0
+    gone = run(*asked[:-1], "cpu:0,cpu:2", cwd=tmp_path, **flags)
+    said = "chainback: platform 'cpu:2' is not there: JAX sees cpu:0 to cpu:1 here\n"
+    assert (gone.returncode, gone.stderr) == (2, said)
+
+
 def test_one_case(tmp_path) -> None:
     asked = ("verify", "--engines", "reverse-scan,triangular-substitution", "--case", "mixed@1:0:4x1:3:32/65")
     done = run(*asked, "--output", "out", cwd=tmp_path)

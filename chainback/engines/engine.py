@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from chainback import programs
 from chainback.activations import ACTIVATIONS
@@ -36,25 +37,32 @@ class Compiled:
 
     Attributes:
         program: The executable.
-        device: Where it runs.
+        placement: The device that takes its arguments, or the sharding of each of them.
         visible: Whether the program returns the system that it solved beside its gradients.
     """
 
     program: Callable[..., Any]
-    device: Any
+    placement: Any
     visible: bool = False
 
     def __call__(
         self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array
     ) -> tuple[Array, Array]:
-        """Return (dweights, dbiases) of the batch, computed, on the device."""
-        found = self.run(weights, biases, activations, inputs, targets)
+        """Return (dweights, dbiases) of the batch, computed, on the devices."""
+        return self.gradients(self.place(weights, biases, activations, inputs, targets))
+
+    def place(self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array) -> Any:
+        """Return a batch as the program takes it, on its devices."""
+        return jax.device_put((weights, biases, programs.codes(activations), inputs, targets), self.placement)
+
+    def gradients(self, placed: Any) -> tuple[Array, Array]:
+        """Return (dweights, dbiases) of a batch on the devices, computed."""
+        found = self.run(placed)
         return found[0] if self.visible else found
 
-    def run(self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array) -> Any:
+    def run(self, placed: Any) -> Any:
         """Return what the program returns: the gradients, or, where it is visible, the gradients and the system."""
-        arguments = jax.device_put((weights, biases, programs.codes(activations), inputs, targets), self.device)
-        return jax.block_until_ready(self.program(*arguments))
+        return jax.block_until_ready(self.program(*placed))
 
 
 @dataclass(frozen=True)
@@ -96,24 +104,38 @@ class Engine:
             weights, biases, programs.codes(activations), inputs, targets
         )
 
-    def compile(self, depth: int, width: int, batch: int, device: Any = None) -> Compiled:
-        """Compile the engine for batches of one shape, on a device (default: JAX's first)."""
-        device = device or jax.devices()[0]
-        sharding = jax.sharding.SingleDeviceSharding(device)
+    def compile(self, depth: int, width: int, batch: int, *devices: Any) -> Compiled:
+        """Compile the engine for batches of one shape, split over devices (default: JAX's first).
 
-        def shape(*dimensions: int, dtype: Any = np.float32) -> jax.ShapeDtypeStruct:
+        Each takes as many rows as the others: where their number does not divide the batch, the largest smaller one that
+        does is used.
+        """
+        used = _dividing(batch, devices or jax.local_devices()[:1])
+        if len(used) == 1:
+            split = whole = jax.sharding.SingleDeviceSharding(used[0])
+        else:
+            mesh = Mesh(np.array(used), ("batch",))
+            split, whole = NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
+
+        def shape(*dimensions: int, dtype: Any = np.float32, sharding: Any = split) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct(dimensions, dtype, sharding=sharding)
 
         arguments = (
             shape(batch, depth, width, width),
             shape(batch, depth, width),
-            shape(depth, dtype=np.int32),
+            shape(depth, dtype=np.int32, sharding=whole),
             shape(batch, width),
             shape(batch, width),
         )
         with _TRACING:
             lowered = _batched(self.steps or self.gradient, tuple(ACTIVATIONS)).lower(*arguments)
-        return Compiled(lowered.compile(), device, visible=self.steps is not None)
+        placement = used[0] if len(used) == 1 else tuple(argument.sharding for argument in arguments)
+        return Compiled(lowered.compile(), placement, visible=self.steps is not None)
+
+
+def _dividing(rows: int, devices: Sequence[Any]) -> Sequence[Any]:
+    """Return the first of the devices, as many as divide a number of rows."""
+    return devices[: max(n for n in range(1, len(devices) + 1) if rows % n == 0)]
 
 
 @functools.cache
