@@ -20,9 +20,11 @@ kernel costs the compiler 10 to 20 ms, and an engine at one shape has 40 to 1,70
 
 from __future__ import annotations
 
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
@@ -98,6 +100,8 @@ class Run:
         setting: JAX's matmul precision, to compile under in other threads.
         watch: Whoever supervises.
         case: The one case to judge, first in its batch; None for all.
+        drawers: How many batches are drawn at once, with their truth. One keeps up with two cores; where there are more, the
+            device may be quicker than one.
         done: How many of the batches are done.
         tasks_done: How many of the tasks are.
         counts: What was counted.
@@ -109,6 +113,7 @@ class Run:
     setting: str | None
     watch: Watch
     case: CaseId | None = None
+    drawers: int = field(default_factory=lambda: min(4, max(1, (os.cpu_count() or 1) // 4)))
     done: int = 0
     tasks_done: int = 0
     counts: Counts = field(default_factory=Counts)
@@ -142,7 +147,7 @@ class Run:
             tell: Told (cases done since this was called, what is being done).
             time_is_up: Whether no further batch is to be begun.
         """
-        compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(1)
+        compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(self.drawers)
         beside = ThreadPoolExecutor(1)
         self.clerk = _Inline() if self.watch.careful else ThreadPoolExecutor(1)
         try:
@@ -174,7 +179,7 @@ class Run:
     ) -> None:
         """Run the engines on each batch while the next is drawn and the last is judged."""
         at_work: Future[Any] | None = None
-        for drawn in _one_ahead(batches, self.draw, drawers, time_is_up):
+        for drawn in _ahead(batches, self.draw, drawers, self.drawers, time_is_up):
             batch = next(iter(drawn.values())).batch
             what = f"{batch.ensemble} {batch.depth}x{batch.width}"
             tell(0, what)
@@ -420,22 +425,23 @@ class Run:
             return failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
 
 
-def _one_ahead(
+def _ahead(
     batches: Iterable[tuple[int, Batch]],
     draw: Callable[[tuple[int, Batch]], Drawing],
-    drawers: ThreadPoolExecutor,
+    drawers: Executor,
+    count: int,
     time_is_up: Callable[[], bool],
 ) -> Iterator[Drawing]:
-    """Yield each batch, drawn, while the next one is being drawn."""
-    upcoming: Future[Drawing] | None = None
+    """Yield each batch, drawn, while so many of the next ones are being drawn."""
+    upcoming: deque[Future[Drawing]] = deque()
     for placed in batches:
         if time_is_up():
             return
-        drawn, upcoming = upcoming, drawers.submit(draw, placed)
-        if drawn is not None:
-            yield drawn.result()
-    if upcoming is not None and not time_is_up():
-        yield upcoming.result()
+        upcoming.append(drawers.submit(draw, placed))
+        if len(upcoming) > count:
+            yield upcoming.popleft().result()
+    while upcoming and not time_is_up():
+        yield upcoming.popleft().result()
 
 
 def _system_of(program: Protocol, drawn: Drawn) -> tuple[Any, Any, Any, Any] | None:

@@ -1,13 +1,15 @@
 """A run streams: cut off and gone on with it ends as it would have without the break; a clock ends it whole."""
 
 import json
+import threading
+import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from chainback import UsageError, verify
+from chainback import UsageError, runner, verify
 from chainback.report import COUNTS_FILE
 
 RUN: dict[str, Any] = {
@@ -102,3 +104,27 @@ def test_a_clock_ends_a_run_whole_and_there_is_more(tmp_path) -> None:
 def test_a_duration_is_above_0(duration: float) -> None:
     with pytest.raises(UsageError, match="`duration` must be above 0 seconds"):
         verify(**RUN | {"duration": duration})
+
+
+def test_many_cores_draw_several_batches_at_once_and_change_nothing(monkeypatch, whole) -> None:
+    at_work, most, lock = 0, 0, threading.Lock()
+    draw = runner.Run.draw
+
+    def slow(self: Any, placed: Any) -> Any:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.05)
+        try:
+            return draw(self, placed)
+        finally:
+            with lock:
+                at_work -= 1
+
+    monkeypatch.setattr(runner.Run, "draw", slow)
+    for cores, at_once in ((2, 1), (16, 4)):
+        monkeypatch.setattr(runner.os, "cpu_count", lambda cores=cores: cores)
+        most = 0
+        assert_same(verify(**RUN), whole)
+        assert most == at_once
