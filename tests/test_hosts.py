@@ -111,7 +111,10 @@ def test_an_engine_that_crashes_is_rejected_and_nobody_is_lost(tmp_path, port) -
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_lost(tmp_path, port, left: int) -> None:
+def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_lost(
+    tmp_path, port, monkeypatch, left: int
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the sleeper leaves its sign
     slow = ("--engines", "none", "--engine", "twins:sleeps")
     started = [start(process, port, *slow, cwd=tmp_path) for process in (0, 1)]
     deadline = time.monotonic() + 100
