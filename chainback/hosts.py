@@ -172,6 +172,8 @@ def verify_on_hosts(
         raise UsageError("`shard` cannot be chosen where each process takes its own: leave it out")
     if output is not None:
         writable_folder(output, REPORT_FILES)
+    if junit is not None:
+        writable_folder(Path(junit).parent, (Path(junit).name,))
     tell = progress or (lambda done, total, what: None)
     asked = {"coordinator_address": coordinator, "num_processes": processes, "process_id": process}
     with _link({name: value for name, value in asked.items() if value is not None} | {"patience": patience}) as link:

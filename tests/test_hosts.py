@@ -14,7 +14,7 @@ import pytest
 import twins
 
 import chainback
-from chainback import Report, UsageError, Verdict, verify, verify_on_hosts
+from chainback import ChainbackError, Report, UsageError, Verdict, verify, verify_on_hosts
 from chainback.showing import read_report
 
 HERE = Path(__file__).parent
@@ -25,7 +25,7 @@ ENGINES = ("--engines", "reverse-scan,triangular-substitution")
 TABLES = ("tolerance", "steps", "agreement", "activations", "curves")
 
 
-def start(process: int, port: int, *arguments: str, cwd: Path) -> subprocess.Popen[str]:
+def start(process: int, port: int, *arguments: str, cwd: Path, **how: Any) -> subprocess.Popen[str]:
     """Start one of two processes."""
     where = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(process))
     return subprocess.Popen(
@@ -35,6 +35,7 @@ def start(process: int, port: int, *arguments: str, cwd: Path) -> subprocess.Pop
         text=True,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": PATH, "COLUMNS": "200"},
+        **how,
     )
 
 
@@ -110,7 +111,10 @@ def test_an_engine_that_crashes_is_rejected_and_nobody_is_lost(tmp_path, port) -
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_lost(tmp_path, port, left: int) -> None:
+def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_lost(
+    tmp_path, port, monkeypatch, left: int
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the sleeper leaves its sign
     slow = ("--engines", "none", "--engine", "twins:sleeps")
     started = [start(process, port, *slow, cwd=tmp_path) for process in (0, 1)]
     deadline = time.monotonic() + 100
@@ -156,3 +160,23 @@ def test_a_process_that_nobody_meets_says_so(port) -> None:
         verify_on_hosts(**RUN)
     with pytest.raises(UsageError, match="`shard` cannot be chosen"):
         verify_on_hosts(shard="1/2", **RUN)
+
+
+def test_a_process_that_stands_still_does_not_hold_the_others_up_for_ever(tmp_path, port, monkeypatch) -> None:
+    monkeypatch.setattr("chainback.hosts._SILENCE_S", 4.0)
+    asked = ("--engines", "none", "--engine", "twins:sleeps")
+    other = start(1, port, *asked, cwd=tmp_path, start_new_session=True)
+
+    def stop(done: int, *_: Any) -> None:
+        if done:
+            os.killpg(other.pid, signal.SIGSTOP)
+
+    where: dict[str, Any] = {"coordinator": f"127.0.0.1:{port}", "processes": 2, "process": 0}
+    try:
+        with pytest.raises(
+            ChainbackError, match=r"process 0 of 2 lost the others \(nothing was heard of them for 4 s\)"
+        ):
+            verify_on_hosts(**where, engines=["twins:right"], progress=stop, **RUN)
+    finally:
+        os.killpg(other.pid, signal.SIGKILL)
+        other.communicate()
