@@ -448,7 +448,7 @@ def _system_of(program: Protocol, drawn: Drawn) -> tuple[Any, Any, Any, Any] | N
     """Return the gradients, couplings, slopes and states of a visible program; None where the system is not visible."""
     if not (isinstance(program, Compiled) and program.visible):
         return None
-    gradients, system = program.run(placed_for(program, drawn.case, drawn.placed))
+    gradients, system = program.solved(placed_for(program, drawn.case, drawn.placed))
     return gradients, np.asarray(system.couplings), np.asarray(system.slopes), np.asarray(system.states)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +39,15 @@ class Compiled:
     Attributes:
         program: The executable.
         placement: The device that takes its arguments, or the sharding of each of them.
+        rows: Cases in a batch.
+        filler: Rows that repeat the last case, so that each device has as many as the others.
         visible: Whether the program returns the system that it solved beside its gradients.
     """
 
     program: Callable[..., Any]
     placement: Any
+    rows: int
+    filler: int = 0
     visible: bool = False
 
     def __call__(
@@ -53,15 +58,26 @@ class Compiled:
 
     def place(self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array) -> Any:
         """Return a batch as the program takes it, on its devices."""
+        weights, biases, inputs, targets = map(self._filled_up, (weights, biases, inputs, targets))
         return jax.device_put((weights, biases, programs.codes(activations), inputs, targets), self.placement)
+
+    def _filled_up(self, array: Array) -> Array:
+        return np.concatenate([array, np.repeat(array[-1:], self.filler, axis=0)]) if self.filler else array
 
     def gradients(self, placed: Any) -> tuple[Array, Array]:
         """Return (dweights, dbiases) of a batch on the devices, computed."""
         found = self.run(placed)
-        return found[0] if self.visible else found
+        return self._cut(found[0] if self.visible else found)
+
+    def solved(self, placed: Any) -> tuple[tuple[Array, Array], Any]:
+        """Return the gradients and the system that they came of, where it is visible."""
+        return self._cut(self.run(placed))
+
+    def _cut(self, found: Any) -> Any:
+        return jax.tree_util.tree_map(lambda a: np.asarray(a)[: self.rows], found) if self.filler else found
 
     def run(self, placed: Any) -> Any:
-        """Return what the program returns: the gradients, or, where it is visible, the gradients and the system."""
+        """Return what the program returns, filler and all: the gradients, or where it is visible also the system."""
         return jax.block_until_ready(self.program(*placed))
 
 
@@ -107,10 +123,10 @@ class Engine:
     def compile(self, depth: int, width: int, batch: int, *devices: Any) -> Compiled:
         """Compile the engine for batches of one shape, split over devices (default: JAX's first).
 
-        Each takes as many rows as the others: where their number does not divide the batch, the largest smaller one that
-        does is used.
+        Each takes as many rows as the others; where their number does not divide the batch, the last case is repeated.
         """
-        used = _dividing(batch, devices or jax.local_devices()[:1])
+        used = (devices or jax.local_devices()[:1])[:batch]
+        rows = math.ceil(batch / len(used)) * len(used)
         if len(used) == 1:
             split = whole = jax.sharding.SingleDeviceSharding(used[0])
         else:
@@ -121,21 +137,16 @@ class Engine:
             return jax.ShapeDtypeStruct(dimensions, dtype, sharding=sharding)
 
         arguments = (
-            shape(batch, depth, width, width),
-            shape(batch, depth, width),
+            shape(rows, depth, width, width),
+            shape(rows, depth, width),
             shape(depth, dtype=np.int32, sharding=whole),
-            shape(batch, width),
-            shape(batch, width),
+            shape(rows, width),
+            shape(rows, width),
         )
         with _TRACING:
             lowered = _batched(self.steps or self.gradient, tuple(ACTIVATIONS)).lower(*arguments)
         placement = used[0] if len(used) == 1 else tuple(argument.sharding for argument in arguments)
-        return Compiled(lowered.compile(), placement, visible=self.steps is not None)
-
-
-def _dividing(rows: int, devices: Sequence[Any]) -> Sequence[Any]:
-    """Return the first of the devices, as many as divide a number of rows."""
-    return devices[: max(n for n in range(1, len(devices) + 1) if rows % n == 0)]
+        return Compiled(lowered.compile(), placement, batch, rows - batch, visible=self.steps is not None)
 
 
 @functools.cache
