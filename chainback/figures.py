@@ -21,6 +21,8 @@ __all__ = ["BENCH_FILES", "Benchmark", "Figure", "seconds"]
 
 #: What a benchmark writes.
 BENCH_FILES = ("bench.csv", "bench.json")
+#: Columns of text from which on a table has room for the quartiles and both times.
+_WIDE = 120
 _HOLDS = {"<=": operator.le, "<": operator.lt, ">=": operator.ge}
 
 
@@ -116,7 +118,7 @@ class Benchmark:
     def print(self, console: Console | None = None) -> None:
         """Print the machine, every figure beside its target, and the verdict."""
         console = console or Console()
-        console.print(self.machine(), self._table())
+        console.print(self.machine(), self._table(wide=console.width >= _WIDE))
         for figure in self.figures:
             if figure.note or figure.skipped:
                 console.print(f"{figure.what}: {f'skipped: {figure.skipped}' if figure.skipped else figure.note}.")
@@ -141,21 +143,23 @@ class Benchmark:
             return f"MISSED {len(missed)} of {len(judged)} targets, {took}"
         return f"ALL {len(judged)} targets met, {took}"
 
-    def _table(self) -> Table:
+    def _table(self, wide: bool) -> Table:
+        """Return the table; a narrow one leaves out what `bench.csv` says beside it."""
         table = Table(box=SIMPLE_HEAD, show_edge=False)
         table.add_column("what", overflow="fold")
-        for column in ("target", "measured", "quartiles"):
+        for column in ("target", "measured", *(("quartiles",) if wide else ())):
             table.add_column(column, justify="right", no_wrap=True)
-        table.add_column("the two")
-        table.add_column("verdict")
+        for column in (*(("the two",) if wide else ()), "verdict"):
+            table.add_column(column, no_wrap=True)
         for figure in self.figures:
             spread = figure.value
+            quartiles = f"{_short(spread.low)} – {_short(spread.high)}" if spread.low < spread.high else ""
+            both = ", ".join(part for part in (figure.ours, figure.theirs) if part)
             table.add_row(
                 figure.what,
                 f"{figure.sense} {figure.target:,g} {figure.unit}" if figure.verdict in ("met", "missed") else "",
                 "" if figure.skipped else f"{_short(spread.median)} {figure.unit}",
-                f"{_short(spread.low)} – {_short(spread.high)}" if spread.low < spread.high else "",
-                ", ".join(part for part in (figure.ours, figure.theirs) if part),
+                *((quartiles, both) if wide else ()),
                 figure.verdict if figure.verdict != "missed" else f"MISSED {_short(figure.factor)} ×",
             )
         return table

@@ -1,5 +1,6 @@
 """The bench measures two things in turns, judges the ratio, and calls missed what misses."""
 
+import io
 import math
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from chainback import UsageError, bench, benchmarks
 from chainback.cli import cli
@@ -166,3 +168,27 @@ def test_a_process_and_its_children_are_watched() -> None:
     assert 2e8 < ran.peak < 4e8
     assert ran.seconds > 0.5
     assert subprocess.run([sys.executable, "-c", "pass"], check=False).returncode == 0
+
+
+def test_a_narrow_table_keeps_what_is_judged_and_a_wide_one_tells_more() -> None:
+    figure = Figure("time, 10 / 1 chains", Spread(20.0, 19.0, 21.0), "×", "<=", 10.0, "2 s", "0.1 s", row="cases")
+    facts = {
+        "packages": {},
+        "platform": "cpu",
+        "device_kind": "cpu",
+        "cores": 2,
+        "processor": {"model": ""},
+        "load": 0.0,
+    }
+    found = Benchmark((figure,), facts | {"quick": False, "elapsed_s": 3.0})
+    said = []
+    for width in (80, 140):
+        console = Console(width=width, record=True, file=io.StringIO())
+        found.print(console)
+        said.append(console.export_text())
+    for text in said:
+        assert "MISSED 2 ×" in text
+        assert "<= 10 ×" in text
+        assert "20 ×" in text
+    assert ["quartiles" in text and "2 s, 0.1 s" in text for text in said] == [False, True]
+    assert len([line for line in said[0].splitlines() if "10 / 1 chains" in line]) == 1
