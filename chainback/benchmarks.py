@@ -2,9 +2,9 @@
 
 What was learned, on 2 cores under JAX 0.10.2:
 
-* Of a batch of narrow chains, eight engines alone take 18 to 28 times what one `value_and_grad` takes, truth and bounds 17
-  to 37 times at depth 8 and 9 to 11 at depth 64, over two runs. What is left (drawing, judging, counting, handing on) is
-  two thirds and more of the 130 to 189 times at depth 8, half and more of the 76 to 91 at depth 64; not yet taken apart.
+* Of a batch of narrow chains, eight engines alone take 17 to 25 times what one `value_and_grad` takes, truth and bounds 11
+  to 19; the whole 58 to 72 times at depth 8 and 43 to 57 at depth 64, over two runs, where it was 130 to 189 and 76 to 91.
+  What was tried for it stands in `runner`. As two cores share engines, truth and judging, 20 would need each twice as quick.
 * `np.vdot` of a large array starts threads and waits for them: 11.7 s of a run of 45 s, until nothing that counts used it.
 * An unrolled program that switches is traced once a layer: 1.9 s at 33 layers, 0.2 s with the switch itself jitted.
 * A scan whose body XLA can fuse runs as one kernel, another as calls handed from thread to thread: at width 8 this is the

@@ -1,7 +1,8 @@
 """The campaign: engines × ensembles, in batches, streamed past the judge into records.
 
 What is asked for becomes a plan, a run of it (`runner`), and a report. A run streams: what it has counted is written every
-minute, and a run that was cut off goes on from there.
+minute, and a run that was cut off goes on from there. A million chains take 47 s from a cold start on two cores, and 24 s
+with compiled programs kept; what was learned on the way there stands, with its figures, in `runner`.
 """
 
 from __future__ import annotations
