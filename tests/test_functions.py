@@ -324,9 +324,9 @@ def test_a_function_that_took_its_process_along_costs_itself_alone() -> None:
         Sweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
     )
     watch = Watch(lost={Step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
-    run = Run({}, 0, DEVICE, FLOAT32, None, watch)
+    run = Run({}, 0, None, watch)
     for place, sweep in enumerate((sine, cosine)):
-        run.sweep_function(sweep, place)()
+        run.sweep_function(sweep, str, place)()
     rows = [row for _, swept in sorted(run.counts.functions.items()) for row in swept]
     assert [row["verdict"] for row in rows] == ["rejected"] * 3 + ["accepted"] * 3
     assert rows[0]["note"] == "the process died of SIGSEGV while it was swept"
