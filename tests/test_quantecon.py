@@ -112,7 +112,13 @@ def test_the_tables_and_the_picture_are_whole(lectured, monkeypatch, tmp_path) -
     picture = tmp_path / "lecture.html"
     assert command("--picture", str(picture))[0] == 0
     page = picture.read_text()
-    for words in ("Example 1: ", "Example 2: log x", "Drift of the parameters", "Norm of the gradient by layer", *ENGINES):
+    for words in (
+        "Example 1: ",
+        "Example 2: log x",
+        "Drift of the parameters",
+        "Norm of the gradient by layer",
+        *ENGINES,
+    ):
         assert words in page
     assert "<script src=" not in page
     lectured.write(tmp_path / "tables")
