@@ -146,11 +146,13 @@ class Chronicle:
         (console or Console()).print(self)
 
     def __rich__(self) -> RenderableType:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for place, name in enumerate(_HEADER):
-            table.add_column(name, justify="left" if place < 3 else "right")
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+        printed = [place for place, name in enumerate(_HEADER) if name != "python"]  # nine columns fit in eighty
+        for place in printed:
+            name = _HEADER[place].replace(" ", "\n", 1)
+            table.add_column(name, justify="left" if place < 3 else "right", no_wrap=True)
         for cells in self._rows():
-            table.add_row(*cells)
+            table.add_row(*(cells[place] for place in printed))
         failures = [Text(f"{run.jax}: {run.failure}", style="yellow") for run in self.runs if run.failure]
         return Group(table, *failures, *map(Text, self._told()))
 

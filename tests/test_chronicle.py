@@ -1,11 +1,13 @@
 """The history over made-up versions: what is told of each, and what the tables hold."""
 
+import io
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from chainback import Report, UsageError, chronicle, history, verify
 from chainback.comparison import read
@@ -95,3 +97,13 @@ def test_a_version_that_cannot_be_built_is_told_and_passed_over(tmp_path: Path) 
 def test_a_history_needs_two_versions() -> None:
     with pytest.raises(UsageError, match=r"two versions or more, got 0\.5"):
         chronicle.history(["0.5"])
+
+
+@pytest.mark.usefixtures("laboratory")
+def test_eighty_columns_hold_the_whole_table() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    history(VERSIONS).print(console)
+    said = console.export_text()
+    assert "…" not in said
+    for words in ("identical", "within", "drifted", "rejected", "a layer", "accepted", "0.5"):
+        assert words in said
