@@ -19,6 +19,7 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 
 from chainback.errors import sentence
+from chainback.pipes import answering
 
 __all__ = ["serve"]
 
@@ -31,26 +32,19 @@ _COLLECTIVES = (("jax_cpu_collectives_implementation", "gloo"), ("jax_cpu_enable
 def serve() -> None:
     """Be a link: read from standard input whom to join, then this process's share; answer on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a run that was interrupted still gives what it counted
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-
-    def send(*message: Any) -> None:
-        pickle.dump(message, channel)
-        channel.flush()
-
-    sys.path[:] = pickle.load(sys.stdin.buffer)
+    send = answering()
     asked = pickle.load(sys.stdin.buffer)
     try:
-        send("joined", _join(asked.pop("patience"), asked))
+        send(("joined", _join(asked.pop("patience"), asked)))
         share: list[bytes] = []
         threading.Thread(target=_listen, args=(sys.stdin.buffer, share), daemon=True).start()
         while not (sizes := _meet(len(share[0]) if share else -1)).min() >= 0:
-            send("met", None)
+            send(("met", None))
             time.sleep(_ROUND_S)
-        send("gathered", _exchange(share[0], sizes))
+        send(("gathered", _exchange(share[0], sizes)))
         _meet(0)  # nobody leaves before everybody has everything
     except Exception as error:
-        send("failed", sentence(error))
+        send(("failed", sentence(error)))
     os._exit(0)  # nothing that JAX would say on the way out is of use
 
 

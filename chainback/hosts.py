@@ -14,11 +14,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import queue
 import subprocess
-import sys
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -28,6 +25,7 @@ from typing import Any
 
 from chainback.counts import Counts, join
 from chainback.errors import ChainbackError, UsageError
+from chainback.pipes import Child
 from chainback.report import REPORT_FILES, Report, writable_folder
 from chainback.supervision import supervise
 
@@ -48,35 +46,12 @@ class _Link:
 
     def __init__(self, asked: dict[str, Any]) -> None:
         kept = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_LINKS}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _LINK],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        self._child = Child(
+            _LINK,
             stderr=subprocess.DEVNULL,  # what JAX has to say of a lost process fills pages
             env=kept | {"JAX_PLATFORMS": "cpu"},
         )
-        self._inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._met = time.monotonic()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self._tell(sys.path)
-        self._tell(asked)
-
-    def _tell(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it may be dead already
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
-            while True:
-                kind, content = pickle.load(self._process.stdout)
-                self._met = time.monotonic()
-                if kind != "met":
-                    self._inbox.put((kind, content))
-        self._inbox.put(("failed", "their link broke off"))
+        self._child.tell(asked)
 
     def joined(self, patience: float) -> tuple[int, int]:
         """Wait for all processes to join; return which of how many this is, from 0.
@@ -98,30 +73,31 @@ class _Link:
         Raises:
             ChainbackError: Another process is gone.
         """
-        self._tell(share)
+        self._child.tell(share)
         kind, content = self._await(_SILENCE_S)
         if kind == "gathered":
             return content
         raise ChainbackError(content)
 
     def _await(self, patience: float) -> tuple[str, Any]:
-        self._met = time.monotonic()
+        """Wait for the next answer, as long as the links go on meeting."""
+        met = time.monotonic()
         while True:
-            with contextlib.suppress(queue.Empty):
-                return self._inbox.get(timeout=_POLL_S)
-            if time.monotonic() - self._met > patience:
-                return "failed", f"nothing was heard of them for {patience:g} s"
+            try:
+                kind, content = self._child.inbox.get(timeout=_POLL_S)
+            except queue.Empty:
+                if time.monotonic() - met > patience:
+                    return "failed", f"nothing was heard of them for {patience:g} s"
+                continue
+            if kind == "closed":
+                return "failed", "their link broke off"
+            if kind != "met":
+                return kind, content
+            met = time.monotonic()
 
-    def close(self, patience: float = 0.0) -> None:
-        """Make sure that it is gone; give it time to let the others have their shares first."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience)
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close() if pipe else None
+    def close(self, patience: float | None = None) -> None:
+        """Make sure that it is gone; on request let the others have their shares first."""
+        self._child.close(patience)
 
 
 @contextlib.contextmanager

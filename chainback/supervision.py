@@ -16,7 +16,6 @@ import os
 import pickle
 import queue
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import Any, BinaryIO
 
 from chainback.environment import start_jax
 from chainback.errors import ChainbackError, EngineError, UsageError
+from chainback.pipes import Child, answering
 from chainback.report import REPORT_FILES, Report, writable_folder
 
 __all__ = ["Interruption", "Step", "Watch", "serve", "supervise"]
@@ -178,16 +178,7 @@ def serve(module: str, name: str) -> None:
         name: Of the function there that maps (arguments, state to go on from, watch) to a report.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the supervisor passes it on
-    channel = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    lock = threading.Lock()
-
-    def send(message: tuple[str, Any]) -> None:
-        with lock:
-            pickle.dump(message, channel)
-            channel.flush()
-
-    sys.path[:] = pickle.load(sys.stdin.buffer)
+    send = answering()
     job = pickle.load(sys.stdin.buffer)
     publish = partial(_as_message, send) if job["publish"] else None
     watch = Watch(send, job["lost"], job["careful"], publish=publish)
@@ -204,7 +195,6 @@ def serve(module: str, name: str) -> None:
     except Exception:  # a fault of chainback itself
         answer = ("fault", traceback.format_exc())
     send(answer)
-    channel.close()
     os._exit(0)  # an engine's threads may not let the interpreter end
 
 
@@ -229,41 +219,19 @@ class _Worker:
     """One worker process, as its supervisor sees it."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", _WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._child = Child(_WORKER)
         self._begun: dict[Step, float] = {}
         self.checkpoint: bytes | None = None
         self.started = False
-        self._tell(sys.path)
-        self._tell(job)
-
-    def _tell(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it may be dead already
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with contextlib.suppress(EOFError, OSError, ValueError, pickle.UnpicklingError):
-            while True:
-                self._inbox.put(pickle.load(self._process.stdout))
-        self._inbox.put(("closed", None))
+        self._child.tell(job)
 
     def interrupt(self) -> None:
         """Pass a request to stop on."""
-        self._tell("interrupt")
+        self._child.tell("interrupt")
 
     def close(self) -> None:
         """Make sure that it is gone."""
-        self._process.kill()
-        self._process.wait()
-        self._reader.join(_CHECKPOINT_S)
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close() if pipe else None
+        self._child.close()
 
     def outcome(
         self,
@@ -280,7 +248,7 @@ class _Worker:
                 self.interrupt()
                 passed_on = True
             try:
-                kind, content = self._inbox.get(timeout=_POLL_S)
+                kind, content = self._child.inbox.get(timeout=_POLL_S)
             except queue.Empty:
                 if death := self._overstayed(time_limit, memory_limit):
                     self.close()
@@ -307,7 +275,7 @@ class _Worker:
         for step, begun in self._begun.items():
             if time.monotonic() - begun > time_limit:
                 return _Death(f"it did not end within {time_limit:g} s", step)
-        held = _resident(self._process.pid)
+        held = _resident(self._child.process.pid)
         if held > memory_limit:
             return _Death(
                 f"it held {held / 1e9:.1f} GB of memory, over the limit of {memory_limit / 1e9:.1f} GB", self._only()
@@ -315,7 +283,7 @@ class _Worker:
         return None
 
     def _dead(self) -> _Death:
-        code = self._process.wait()
+        code = self._child.process.wait()
         if code >= 0:
             return _Death(f"the process ended with exit code {code}", self._only())
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"

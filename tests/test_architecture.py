@@ -17,7 +17,7 @@ FLOORS = (
     *("moments", "yardstick", "tally", "actions", "pointwise"),
     *("curves", "known_faults", "functions", "report", "counts", "comparison"),
     *("sections", "pictures", "panels", "charts", "findings", "changes", "stylesheet", "page", "showing"),
-    *("plan", "drawn", "supervision", "hosts", "timing", "figures"),
+    *("plan", "drawn", "pipes", "supervision", "hosts", "timing", "figures"),
     *("baselines", "isolation", "versions", "chronicle", "strategies"),
     "--- the JAX line ---",
     *("programs", "engines.limits", "engines.engine", "engines.forward", "engines.reverse", "engines.closed_forms"),
