@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from chainback.errors import UsageError
 
-__all__ = ["ACTIVATIONS", "Activation", "Local", "activation", "register"]
+__all__ = ["ACTIVATIONS", "Activation", "Array", "Local", "activation", "register"]
 
-Function = Callable[[np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    Array = np.ndarray
+else:
+    Array = Any  # or what NumPy code takes for one of NumPy's arrays: see `lifting`
+Function = Callable[[Array], Array]
 _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
 
 

@@ -35,6 +35,7 @@ from chainback import programs, quantecon
 from chainback.bounds import envelope
 from chainback.case import Case
 from chainback.device import Platform, arithmetic_of, device_of, matmul_setting
+from chainback.device_oracle import DeviceOracle
 from chainback.engines import ENGINES, Engine
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.ensembles import ENSEMBLES, draw, draw_unpadded
@@ -372,7 +373,7 @@ def _gpu(setting: _Setting) -> Iterator[Figure]:
 
 
 def _in_parallel(setting: _Setting, device: Any, depths: Sequence[int], rows: int) -> Iterator[Figure]:
-    """Compare the parallel solver with `jax.grad` through a scan, the whole gradient and the way back alone, and a batch."""
+    """Compare the parallel solver with `jax.grad` through a scan: the whole, the way back, a batch; and the two oracles."""
     engine = ENGINES["triangular-parallel"]
     for depth in depths:
         case = draw_unpadded("deep", seed=0, depth=depth, width=1, rows=1)[0][0]
@@ -389,6 +390,10 @@ def _in_parallel(setting: _Setting, device: Any, depths: Sequence[int], rows: in
     race = setting.race(_waiting(batched[0], arrays), _waiting(batched[1], arrays))
     ours, theirs = map(seconds, race.seconds)
     yield Figure(f"jax.grad / {engine.name}, {rows:,} chains of depth 8", race.inverse(), "×", "", 1.0, ours, theirs)
+    elsewhere, arithmetic = DeviceOracle(device), arithmetic_of(device)
+    race = setting.race(lambda: elsewhere.envelope(case, arithmetic), lambda: envelope(case, arithmetic), 3)
+    ours, theirs = map(seconds, race.seconds)
+    yield Figure("truth and bounds of them, NumPy / the device's oracle", race.inverse(), "×", "", 1.0, ours, theirs)
 
 
 def _ways_back(names: tuple[str, ...], arrays: tuple[Array, ...]) -> tuple[Callable[[], Any], Callable[[], Any]]:

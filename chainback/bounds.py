@@ -42,24 +42,26 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from chainback import oracle
-from chainback.activations import activation
+from chainback.activations import Array, activation
 from chainback.case import Case
 from chainback.oracle import Truth, matvec
 from chainback.rounding import FLOAT32, Arithmetic, gamma
-from chainback.spread import forward_spread
+from chainback.spread import Forward, forward_spread
 
 __all__ = [
     "GRADIENT",
     "LINEARISATION",
+    "Derived",
     "Envelope",
     "Spread",
     "components_of",
     "envelope",
+    "gradient_spread",
     "linearisation",
     "substitution",
+    "unread",
 ]
 
-Array = np.ndarray
 
 #: What the components of an envelope are, in their order: a name, and whether each layer has a matrix (2) or a vector (1).
 GRADIENT = (("dW", 2), ("db", 1))
@@ -108,8 +110,7 @@ class Envelope:
         bound: The largest |error| a correct implementation can show, in the gradient's unit; positive.
         decided: Whether the bound holds for the case: False where some order of evaluation may overflow.
         arithmetic: The arithmetic for which it holds.
-        truth: What the reference was made of.
-        spread: What the bound was made of.
+        shape: (depth, width) of the chains.
         layout: What the components are.
     """
 
@@ -117,9 +118,21 @@ class Envelope:
     bound: Float64[Array, "batch components"]
     decided: Bool[Array, " batch"]
     arithmetic: Arithmetic
+    shape: tuple[int, int]
+    layout: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Derived(Envelope):
+    """An envelope, with all that it was derived from.
+
+    Attributes:
+        truth: What the reference was made of.
+        spread: What the bound was made of.
+    """
+
     truth: Truth
     spread: Spread
-    layout: tuple[tuple[str, int], ...] = GRADIENT
 
 
 def components_of(*parts: Array) -> Array:
@@ -135,7 +148,7 @@ def _rows(*parts: Array) -> Array:
     return components_of(*(np.moveaxis(part, -1, 0) for part in parts))
 
 
-def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
+def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Derived:
     """Return the truth of each gradient component of a case, or batch of cases, and its bound.
 
     Args:
@@ -148,22 +161,36 @@ def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Envelope:
     Source: Higham (2002), sections 3.1 and 8.2; Linnainmaa, *Taylor expansion of the accumulated rounding error*
         (1976), for the adjoint as the carrier of rounding errors. Derived in the docstring of this module.
     """
-    truth = oracle.solve(case)
+    truth, names = oracle.solve(case), case.chain.activations
     with np.errstate(all="ignore"):
-        spread = _spread(truth, case.chain.activations, arithmetic)
+        lost = unread(truth.weights, arithmetic)
+        forward = forward_spread(truth, names, lost, arithmetic)
+        bent = np.array([activation(name).second_max > 0.0 for name in names])
+        spread = gradient_spread(truth, forward, lost, bent, arithmetic)
     return _judgeable(truth, spread, arithmetic)
 
 
-def _judgeable(truth: Truth, spread: Spread, arithmetic: Arithmetic) -> Envelope:
+def unread(weights: Array, arithmetic: Arithmetic) -> Array:
+    """Return what is lost of |W| where an operand that is subnormal is read as zero."""
+    size = np.abs(weights)
+    return np.where(size < arithmetic.smallest_normal, size, 0.0)
+
+
+def _judgeable(truth: Truth, spread: Spread, arithmetic: Arithmetic) -> Derived:
     gradients = _rows(truth.weight_gradients, truth.bias_gradients)
     bounds = _rows(spread.weight_gradients, spread.bias_gradients)
     # An infinite bound would accept anything: where one comes out, nothing is decided. A bound holds u times the
     # gradient's magnitude, and is not finite where the gradient is not.
     decided = spread.decided & np.isfinite(bounds).all(axis=1)
-    return Envelope(gradients, bounds, decided, arithmetic, truth, spread)
+    return Derived(gradients, bounds, decided, arithmetic, _shape(truth), GRADIENT, truth, spread)
 
 
-def linearisation(within: Envelope) -> Envelope:
+def _shape(truth: Truth) -> tuple[int, int]:
+    depth, width, _ = truth.biases.shape
+    return depth, width
+
+
+def linearisation(within: Derived) -> Derived:
     """Return truth and bound of x_1 … x_N, of every slope and of every coupling, from the envelope of the gradient."""
     truth, spread, arithmetic = within.truth, within.spread, within.arithmetic
     weights, slopes = np.abs(truth.weights), truth.slopes[:, :, None]
@@ -176,7 +203,7 @@ def linearisation(within: Envelope) -> Envelope:
         reference = _rows(truth.states[1:], truth.slopes, couplings)
         bounds = _rows(spread.states[1:], spread.slopes, bound)
     decided = within.decided & np.isfinite(bounds).all(axis=1)
-    return Envelope(reference, bounds, decided, arithmetic, truth, spread, LINEARISATION)
+    return Derived(reference, bounds, decided, arithmetic, within.shape, LINEARISATION, truth, spread)
 
 
 def substitution(
@@ -185,7 +212,7 @@ def substitution(
     slopes: Float[Array, "batch depth width"],
     states: Float[Array, "batch depth+1 width"],
     arithmetic: Arithmetic = FLOAT32,
-) -> Envelope:
+) -> Derived:
     """Return the gradient that back substitution must find on a system as it was computed, and its bound.
 
     Args:
@@ -235,17 +262,25 @@ def _solve_spread(truth: Truth, couplings: Array, arithmetic: Arithmetic) -> Spr
     return Spread(zero, np.zeros_like(states), zero, E_Λ, magnitudes, E_W + floor, E_g + floor, decided)
 
 
-def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spread:
+def gradient_spread(
+    truth: Truth, forward: Forward, lost: Array, bent: Bool[Array, " depth"], arithmetic: Arithmetic
+) -> Spread:
+    """Return how far every quantity of a case may lie from the truth: the way back, behind the way forward.
+
+    Args:
+        truth: The case, solved.
+        forward: How far its forward quantities may.
+        lost: What |W| loses where subnormal numbers are read as zero.
+        bent: Which activations are curved.
+        arithmetic: How the gradients under judgement were computed.
+    """
     u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
+    E_z, E_x, E_δ, _ = forward
     weights, biases = np.abs(truth.weights), np.abs(truth.biases)
     states, slopes = np.abs(truth.states), np.abs(truth.slopes)
     width = biases.shape[1]
-    lost = np.where(weights < tiny, weights, 0.0)
-    E_z, E_x, E_δ = forward_spread(truth, names, lost, arithmetic)
-
-    # Back. The seed is r = x_N − y, and forward mode ends in an inner product with it. E_g = carried E_Λ + own.
-    bent = np.array([activation(name).second_max > 0.0 for name in names])[:, None, None]
-    rule = tiny * (1.0 + np.where(bent, np.abs(truth.arguments), 0.0))
+    # The seed is r = x_N − y, and forward mode ends in an inner product with it. E_g = carried E_Λ + own.
+    rule = tiny * (1.0 + np.where(bent[:, None, None], np.abs(truth.arguments), 0.0))
     residual = np.abs(truth.residual)
     size = residual + E_x[-1]
     κ = gamma(width, u) + q
@@ -258,7 +293,7 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     rhs[-1] = E_x[-1] + (gamma(width + 1, u) + q) * size + 2 * tiny
     rhs[:-1] = matvec(np.swapaxes(read, 1, 2), (1.0 + κ) * own + κ * G)[1:] + 2 * width * tiny
     if lost.any():
-        rhs[:-1] += matvec(np.swapaxes(lost, 1, 2), G)[1:]
+        rhs[:-1] = rhs[:-1] + matvec(np.swapaxes(lost, 1, 2), G)[1:]
     E_Λ = oracle.back_substitute(((1.0 + κ) * carried)[1:, :, None] * read[1:], rhs)
     E_g = carried * E_Λ + own
     E_W = E_g[:, :, None] * states[:-1, None] + (G + E_g)[:, :, None] * E_x[:-1, None]
@@ -267,8 +302,8 @@ def _spread(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> Spr
     ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
     norms = _norms(weights * (slopes + E_δ)[:, :, None])
     floor, decided = _partial_products(truth, norms, ends, rule.max(axis=(0, 1)), arithmetic)
-    forward = (matvec(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
-    decided &= forward < arithmetic.largest
+    largest = (matvec(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
+    decided &= largest < arithmetic.largest
     return Spread(E_z, E_x, E_δ, E_Λ, Λ, E_W + floor, E_g + floor, decided)
 
 
@@ -314,7 +349,7 @@ def _products(norms: Float64[Array, "depth batch"]) -> tuple[Array, Array]:
     every = np.maximum(1.0, norms).prod(axis=0)
     # Stretches of layers, joined two by two: the product of all of one, the largest from its start, to its end, anywhere.
     missing = 2 ** (len(norms) - 1).bit_length() - len(norms)
-    whole = np.concatenate([norms, np.ones((missing, norms.shape[1]))])
+    whole = np.concatenate([norms, np.ones_like(norms, shape=(missing, norms.shape[1]))])
     head = tail = peak = np.maximum(1.0, whole)
     while len(whole) > 1:
         first, second = slice(0, None, 2), slice(1, None, 2)

@@ -21,7 +21,8 @@ from typing import Any
 import jax
 
 from chainback.counts import Counts, Resumed, part_of, resumed, together
-from chainback.device import Platform, matmul_setting, platforms_of
+from chainback.device import Platform, device_of, matmul_setting, platforms_of
+from chainback.device_oracle import DeviceOracle
 from chainback.engines import Engine
 from chainback.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble, rebuild
 from chainback.environment import compiled_before, environment
@@ -40,6 +41,8 @@ __all__ = ["Progress", "verify", "work"]
 #: A run of more cases than this is better split by seeds.
 _MOST_CASES = 1_000_000_000
 _CASES = 20_000
+#: What works out the truth unless a device is asked to.
+NUMPY = "numpy"
 #: What else decides which cases are run.
 _ASKED = ("depths", "widths", "samples", "activations", "functions")
 
@@ -62,6 +65,8 @@ def verify(
     depths: Sequence[int] | None = None,
     widths: Sequence[int] | None = None,
     platform: str | None = None,
+    truth: str = NUMPY,
+    judged_as: str | None = None,
     activations: bool = True,
     samples: bool = True,
     functions: bool = False,
@@ -89,6 +94,11 @@ def verify(
             has; "gpu:1" is one of them. Of several, as "cpu,gpu" or "gpu:0,gpu:1", every engine runs on each, on the same
             cases, judged under the arithmetic there, and is called `reverse-scan@gpu`; the engines on one are compared with
             those on another, too. An engine of the user's own is called while the platform's first device is JAX's default.
+        truth: What works out the truth and the bounds of batches: "numpy", or a device, as "gpu" or "gpu:1". What a device
+            finds is judged against NumPy's on the first batch of each row and on one in sixteen of the rest, and is a row
+            of `steps`; an answer that it would have rejected is judged by NumPy's. See `device_oracle`.
+        judged_as: The arithmetic whose bounds every answer is to keep: "float32", "tf32" or "bfloat16". Default: that which
+            JAX's matmul precision means on its device. With "float32" a GPU that multiplies in TF32 is rejected.
         activations: Whether to sweep every activation alone, too.
         samples: Whether to run a few cases one by one as well, jitted and un-jitted.
         functions: Whether to sweep every elementary function, too; without an engine, these alone.
@@ -125,6 +135,8 @@ def verify(
         depths,
         widths,
         platform,
+        truth,
+        judged_as,
         activations,
         samples,
         functions,
@@ -165,6 +177,8 @@ class _Asked:
     depths: Sequence[int] | None = None
     widths: Sequence[int] | None = None
     platform: str | None = None
+    truth: str = NUMPY
+    judged_as: str | None = None
     activations: bool = True
     samples: bool = True
     functions: bool = False
@@ -245,8 +259,8 @@ def _campaign(
     if not chosen and not asked.functions:
         raise UsageError("no engine to run: name one with `engines`, or add your own")
     asked, work = _planned(asked) if chosen else (asked, _Work([], [], [], part_of(asked.shard)))
-    platforms = platforms_of(asked.platform)
-    run = Run(entrants(chosen, platforms), asked.seed, matmul_setting(), watch)
+    platforms = platforms_of(asked.platform, asked.judged_as)
+    run = Run(entrants(chosen, platforms), asked.seed, matmul_setting(), watch, oracle=_oracle(asked.truth))
     watch.started()
     run.case = None if asked.case is None else CaseId.parse(asked.case)
     facts = _facts(run, platforms, asked, work, clock())
@@ -267,6 +281,10 @@ def _campaign(
     except KeyboardInterrupt:
         stopped = f"interrupted after {sum(t.cases for t in run.counts.tallies.values()):,} answers"
     return report(stopped)
+
+
+def _oracle(truth: str) -> tuple[str, DeviceOracle] | None:
+    return None if truth == NUMPY else (f"oracle@{truth}", DeviceOracle(device_of(truth)))
 
 
 def _go(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, tell: Progress, start: float) -> None:
@@ -384,7 +402,10 @@ def _facts(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, 
         "sharp_bound": max(platform.arithmetic.sharp_bound for platform in platforms),
         "matmul_setting": run.setting or "default",
         "devices": {platform.name: len(platform.devices) for platform in platforms},
+        "truth": asked.truth,
     }
+    if asked.judged_as is not None:
+        facts["judged_as"] = asked.judged_as
     if len(platforms) > 1:
         facts["platforms"] = {
             platform.name: platform.identity() | {"sharp_bound": platform.arithmetic.sharp_bound}

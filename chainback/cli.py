@@ -24,6 +24,7 @@ from chainback.hosts import verify_on_hosts
 from chainback.isolation import Job
 from chainback.page import text, write_page
 from chainback.report import REPORT_FILES
+from chainback.rounding import ARITHMETICS
 from chainback.sections import markdown as in_markdown
 from chainback.showing import FORMATS, read_report
 from chainback.supervision import supervise
@@ -175,6 +176,17 @@ class _Seconds(click.ParamType):
 @click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
 @_with_engines
 @click.option("--platform", help=_COMPARED)
+@click.option(
+    "--truth",
+    default="numpy",
+    show_default=True,
+    help="What works out the truth of batches: numpy, or a device, as gpu, checked by NumPy on one in sixteen.",
+)
+@click.option(
+    "--judged-as",
+    type=click.Choice(list(ARITHMETICS)),
+    help="Whose bounds answers are to keep, such as float32 on a GPU that multiplies in TF32.  [default: the device's]",
+)
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
 @click.option(
@@ -217,6 +229,8 @@ def verify(
     engines: Any,
     own: tuple[str, ...],
     platform: str | None,
+    truth: str,
+    judged_as: str | None,
     output: Path,
     junit: Path | None,
     sharp_floor: float | None,
@@ -252,6 +266,8 @@ def verify(
             depths=depths,
             widths=widths,
             platform=platform,
+            truth=truth,
+            judged_as=judged_as,
             case=case,
             shard=shard,
             functions=functions,
@@ -270,7 +286,8 @@ def verify(
         again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
         first = report.rejections[0].engine.rpartition("@")[2]
         again += f" --platform {first}" if first in report.environment.get("platforms", {}) else ""
-        click.echo(f"Look closer: chainback replay {report.rejections[0].case_id}{again}")
+        look = "replay" if judged_as is None else f"verify --judged-as {judged_as} --case"
+        click.echo(f"Look closer: chainback {look} {report.rejections[0].case_id}{again}")
     if not quiet:
         click.echo(_wrote(output))
     return report.exit_code
@@ -318,6 +335,11 @@ def _wrote(output: Path) -> str:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--judged-as",
+    type=click.Choice(list(ARITHMETICS)),
+    help="Whose bounds answers are to keep, such as float32 on a GPU that multiplies in TF32.  [default: the device's]",
+)
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
 @_OPEN

@@ -29,7 +29,7 @@ _SWEPT = ("activation", "quantity", "method", "execution")
 #: The columns that name what a row is about.
 _NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
 #: Facts that must be the same in all shards of a run.
-_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", *IDENTITY)
+_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", "truth", "judged_as", *IDENTITY)
 
 
 def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:
@@ -110,7 +110,13 @@ class Counts:
         order = {name: place for place, name in enumerate(environment["engines"])}
 
         def place(key: RowKey) -> tuple[Any, ...]:
-            return order[key.engine], _EXECUTIONS.index(key.execution), key.ensemble, key.width, key.depth
+            return (
+                order.get(key.engine, len(order)),
+                _EXECUTIONS.index(key.execution),
+                key.ensemble,
+                key.width,
+                key.depth,
+            )
 
         def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
             found = [shared | _where(row, platforms) | row for row in rows]
@@ -135,7 +141,7 @@ class Counts:
 def _where(row: dict[str, Any], platforms: dict[str, dict[str, str]]) -> dict[str, str]:
     """Return the columns of `IDENTITY` that say on which of several platforms a row was had: its names end in `@gpu`."""
     names = [str(row[column]).rpartition("@")[2] for column in _NAMED if column in row]
-    return together([platforms[name] for name in names]) if platforms else {}
+    return together([platforms[name] for name in names]) if all(name in platforms for name in names) else {}
 
 
 def together(identities: Sequence[dict[str, str]]) -> dict[str, str]:

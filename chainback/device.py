@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from chainback.errors import UsageError, sentence
-from chainback.rounding import Arithmetic, arithmetic_under
+from chainback.rounding import ARITHMETICS, Arithmetic, arithmetic_under
 
 __all__ = ["Platform", "arithmetic_of", "device_of", "matmul_setting", "platforms_of"]
 
@@ -23,12 +23,15 @@ class Platform:
         name: As it was asked for, such as "gpu" or "gpu:1".
         devices: This process's devices of it: all, or the one that was asked for. Batches are split over them; what is run
             one by one runs on the first.
-        arithmetic: Theirs, under JAX's matmul precision as it is set in this thread.
+        arithmetic: What answers are judged as: theirs, under JAX's matmul precision as it is set in this thread, unless the
+            user wants another one.
+        computed: The name of theirs; by default that of `arithmetic`.
     """
 
     name: str
     devices: tuple[Any, ...]
     arithmetic: Arithmetic
+    computed: str = ""
 
     @property
     def device(self) -> Any:
@@ -40,19 +43,22 @@ class Platform:
         return {
             "platform": self.device.platform,
             "device_kind": self.device.device_kind,
-            "matmul_precision": self.arithmetic.name,
+            "matmul_precision": self.computed or self.arithmetic.name,
         }
 
 
-def platforms_of(asked: str | None) -> list[Platform]:
+def platforms_of(asked: str | None, judged_as: str | None = None) -> list[Platform]:
     """Return the platforms that are asked for.
 
     Args:
         asked: Names as "gpu", or "gpu:1" for one device of it, separated by commas; None for JAX's own choice.
+        judged_as: The arithmetic whose bounds answers are to keep, wherever they come from; None for that of the device.
 
     Raises:
-        UsageError: One is not there, or the same is named twice, or it has no rounding model.
+        UsageError: One is not there, or the same is named twice, or it or the arithmetic has no rounding model.
     """
+    if judged_as is not None and judged_as not in ARITHMETICS:
+        raise UsageError(f"`judged_as` must be one of {', '.join(ARITHMETICS)}, got {judged_as!r:.40}")
     found: dict[tuple[Any, ...], Platform] = {}
     for name in [None] if asked is None else [part.strip() for part in asked.split(",")]:
         devices = _devices_of(name)
@@ -60,7 +66,9 @@ def platforms_of(asked: str | None) -> list[Platform]:
             same = found[devices].name
             twice = f"{name!r} twice" if name == same else f"{same!r} and {name!r}, which are the same here"
             raise UsageError(f"`platform` names {twice}: name each once")
-        found[devices] = Platform(name or devices[0].platform, devices, arithmetic_of(devices[0]))
+        theirs = arithmetic_of(devices[0])
+        judged = theirs if judged_as is None else ARITHMETICS[judged_as]
+        found[devices] = Platform(name or devices[0].platform, devices, judged, theirs.name)
     return list(found.values())
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from chainback.bounds import Envelope, envelope
+from chainback.bounds import Derived, Envelope, envelope
 from chainback.case import Case
-from chainback.judgement import Answer, judge_answer
+from chainback.judgement import Answer, Judgement, judge_answer
 from chainback.plan import Batch
 from chainback.rounding import Arithmetic
 from chainback.yardstick import Measured, Yardstick
 
-__all__ = ["Drawing", "Drawn"]
+__all__ = ["Drawing", "Drawn", "Oracle"]
+
+#: Works out a batch elsewhere than here: maps it, an arithmetic, and whether it is to be worked out here, too, to its
+#: envelope, and to a judgement of what was found elsewhere, where it was worked out here as well.
+Oracle = Callable[[Case, Arithmetic, bool], tuple[Envelope, Judgement | None]]
 
 #: Two answers that differ at all do so, mostly, in so many cases already.
 _FIRST = 64
@@ -30,6 +36,8 @@ class Drawn:
         case: Its cases.
         envelope: Their truth and bound.
         yardstick: What errors on it are measured in.
+        checked: How another oracle's truth and bound compare with these, where they were.
+        unchecked: Why they could not be.
         measured: What engines answered, each different answer once.
         placed: The cases on devices, by how they are placed there.
     """
@@ -39,22 +47,43 @@ class Drawn:
     case: Case
     envelope: Envelope
     yardstick: Yardstick
+    checked: Judgement | None = None
+    unchecked: str = ""
     measured: list[tuple[Answer, Measured]] = field(default_factory=list)
     placed: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, place: int, batch: Batch, case: Case, arithmetic: Arithmetic) -> Drawn:
-        """Work out truth and bound of a batch."""
-        bounds = envelope(case, arithmetic)
-        return cls(place, batch, case, bounds, Yardstick(bounds, batch.judged))
+    def of(cls, place: int, batch: Batch, case: Case, arithmetic: Arithmetic, elsewhere: Oracle | None = None) -> Drawn:
+        """Work out truth and bound of a batch, or have it done elsewhere; of the first of a row they are known here."""
+        bounds, checked = (
+            (envelope(case, arithmetic), None) if elsewhere is None else elsewhere(case, arithmetic, batch.number == 0)
+        )
+        return cls(place, batch, case, bounds, Yardstick(bounds, batch.judged), checked)
+
+    @cached_property
+    def here(self) -> Drawn:
+        """The same batch, its truth and bound worked out here by NumPy."""
+        if isinstance(self.envelope, Derived):
+            return self
+        return Drawn.of(self.place, self.batch, self.case, self.envelope.arithmetic)
+
+    @property
+    def derived(self) -> Derived:
+        """Truth and bound with all that they were derived from."""
+        bounds = self.here.envelope
+        assert isinstance(bounds, Derived)
+        return bounds
 
     def measure(self, answer: Answer) -> Measured:
-        """Return an answer, judged and measured."""
+        """Return an answer, judged and measured; rejected it is by NumPy alone."""
         for known, measured in self.measured:
             if _begin_alike(answer, known) and answer.same_bits(known):
                 return measured
-        self.measured.append((answer, Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)))
-        return self.measured[-1][1]
+        found = Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)
+        if found.rejected.any() and self.here is not self:
+            found = self.here.measure(answer)
+        self.measured.append((answer, found))
+        return found
 
 
 #: A batch under each arithmetic of a run: the cases and their truth are the same, the bound is not.

@@ -13,9 +13,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Bool, Float, Float64, Shaped
 
-from chainback.bounds import Envelope, components_of, envelope, linearisation, substitution
+from chainback.bounds import Derived, Envelope, components_of, envelope, linearisation, substitution
 from chainback.case import Case, Chain
 from chainback.errors import sentence
 from chainback.rounding import FLOAT32, Arithmetic
@@ -130,7 +130,7 @@ class Judgement:
 
     envelope: Envelope
     malformed: str
-    got: Float32[Array, "batch components"]
+    got: Float[Array, "batch components"]
     deviation: Float64[Array, "batch components"]
     error: Float64[Array, "batch components"]
     accepted_components: Bool[Array, "batch components"]
@@ -173,7 +173,7 @@ class Judgement:
 
 def component_at(envelope: Envelope, got: Array, row: int, place: int) -> Component:
     """Return one component by its place in the row of components."""
-    depth, width = envelope.truth.biases.shape[:2]
+    depth, width = envelope.shape
     start, name = 0, ""
     for label, rank in envelope.layout:
         size = depth * width**rank
@@ -209,7 +209,7 @@ class Steps:
         return " and ".join(said)
 
 
-def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states: Any, within: Envelope) -> Steps:
+def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states: Any, within: Derived) -> Steps:
     """Judge linearisation and substitution of an answer by the triangular method, apart.
 
     Args:

@@ -12,14 +12,15 @@ seen by one more look at all layers; else the loop runs after all. That takes 0.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from scipy.linalg import get_lapack_funcs
 
-from chainback.activations import activation
+from chainback.activations import Array, activation
 from chainback.case import Case, Chain
 
 __all__ = [
@@ -32,11 +33,11 @@ __all__ = [
     "layers_by_activation",
     "matvec",
     "newton",
+    "recur",
     "solve",
     "true_gradient",
 ]
 
-Array = np.ndarray
 (_tbtrs,) = get_lapack_funcs(("tbtrs",), dtype=np.float64)
 #: A chain is deep where it has at least so many layers for each number in one of them.
 _LAYERS_FOR_ONE = 64
@@ -205,13 +206,19 @@ def forward_substitute(
     if is_deep(rhs):
         chains = range(rhs.shape[2])
         return np.stack([_backslash(couplings[..., chain], rhs[..., chain]) for chain in chains], axis=2)
-    found = [rhs[0]]
-    for C, right in zip(couplings, rhs[1:], strict=True):
-        found.append(matvec(C, found[-1]) + right)
-    return np.array(found)
+    return recur(rhs[0], lambda before, C, right: matvec(C, before) + right, couplings, rhs[1:])
 
 
-def is_deep(layers: Float64[Array, "depth width batch"]) -> bool:
+@functools.singledispatch
+def recur(first: Array, step: Callable[..., Array], *layers: Array) -> Array:
+    """Return first, and step(what stands before, *layer) for each layer, stacked; arrays of another kind bring their own."""
+    found = [first]
+    for layer in zip(*layers, strict=True):
+        found.append(step(found[-1], *layer))
+    return np.stack(found)
+
+
+def is_deep(layers: Float[Array, "depth width batch"]) -> bool:
     """Whether there are so few numbers in each layer that NumPy should have many layers at once, not one after the other."""
     return len(layers) >= _LAYERS_FOR_ONE * layers[0].size
 
@@ -242,7 +249,7 @@ def back_substitute(
 
 def adjoints_of(couplings: Array, residual: Array) -> Array:
     """Return λ_1 … λ_N, the solution of (I − L)ᵀ λ = e_N ⊗ r, for couplings C_1 … C_N (C_1 multiplies dx_0 = 0)."""
-    seed = np.zeros((len(couplings), *residual.shape))
+    seed = np.zeros_like(couplings[:, 0])
     seed[-1] = residual
     return back_substitute(couplings[1:], seed)
 

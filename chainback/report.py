@@ -70,7 +70,8 @@ class Report:
         environment: What produced it; `complete` is False when the run was interrupted.
         rejections: The first of each row that rejected.
         steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
-            system that they computed, on the first batch of every ensemble and shape.
+            system that they computed, on the first batch of every ensemble and shape; where a device works out the truth,
+            also that against NumPy's.
         functions: Each elementary function's value and derivatives against truth, alone; empty unless it was asked for.
         counts: Of a shard, or a run that can be gone on with, all that it counted, ready for JSON; else None.
         curves: Each sweep of an activation once more, as the largest error in u by z: a column for each bin of z, named by
@@ -209,9 +210,10 @@ class Report:
         environment = self.environment
         packages = environment.get("packages", {})
         where = " and ".join(environment.get("platforms", [environment.get("platform", "?")]))
+        judged = f" judged as {environment['judged_as']}" if "judged_as" in environment else ""
         return (
             f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} ({where}), "
-            f"matmul precision {environment.get('matmul_precision', '?')}, seed {environment.get('seed', '?')}"
+            f"matmul precision {environment.get('matmul_precision', '?')}{judged}, seed {environment.get('seed', '?')}"
         )
 
     def _engine_rows(self) -> Iterable[tuple[RenderableType, ...]]:
@@ -295,6 +297,7 @@ class Report:
         return (
             (pd.DataFrame(steps.get("linearisation", [])), "linearisations"),
             (pd.DataFrame(steps.get("substitution", [])), "substitutions on the computed system"),
+            (pd.DataFrame(steps.get("truth", [])), "truths of another oracle, against NumPy's"),
             (self.agreement, "pairs of engines"),
             (self.activations, "activation sweeps"),
             (self.functions, "functions"),

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainback.bounds import Envelope, envelope
+from chainback.bounds import envelope
 from chainback.case import Case, Chain
 from chainback.device import arithmetic_of, device_of
 from chainback.engines import Engine
@@ -208,7 +208,7 @@ def layers(case: Case, arithmetic: Arithmetic) -> pd.DataFrame:
     Returns:
         Rows (layer, activation, quantity, index, computed, true, bound, margin): every state, slope, coupling and adjoint.
     """
-    bounds: Envelope = envelope(case, arithmetic)
+    bounds = envelope(case, arithmetic)
     truth, spread = bounds.truth, bounds.spread
     system = extended_jacobian(case.chain, case.inputs)
     seed = np.zeros_like(np.asarray(system.slopes))

@@ -30,7 +30,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
@@ -42,7 +42,7 @@ import numpy as np
 from chainback.case import Case, Chain
 from chainback.counts import Counts
 from chainback.device import Platform
-from chainback.drawn import Drawing, Drawn
+from chainback.drawn import Drawing, Drawn, Oracle
 from chainback.engines import Engine
 from chainback.engines.engine import Compiled
 from chainback.ensembles import CaseId, draw, rebuild
@@ -59,6 +59,8 @@ from chainback.yardstick import Allowance, Measured, Yardstick
 __all__ = ["Progress", "Run", "Task"]
 
 Array = Any
+#: What `steps.csv` calls a check of another oracle's truth and bound.
+_TRUTH = "truth"
 #: Told (cases done, cases in all, what is being done).
 Progress = Callable[[int, int, str], None]
 #: What is run one by one: maps its place in the run to what then has to be done to count it.
@@ -85,7 +87,7 @@ class _Answered:
 
 
 class _Inline:
-    """An executor that runs what it is given at once: the clerk of a careful run."""
+    """An executor that runs what it is given at once: the clerk and the drawer of a careful run."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         done: Future[Any] = Future()
@@ -106,6 +108,7 @@ class Run:
         setting: JAX's matmul precision, to compile under in other threads.
         watch: Whoever supervises.
         case: The one case to judge, first in its batch; None for all.
+        oracle: What it is called, and what works out the batches' truth and bound; None for NumPy, here.
         drawers: How many batches are drawn at once, with their truth. One keeps up with two cores; where there are more, the
             device may be quicker than one.
         done: How many of the batches are done.
@@ -119,6 +122,7 @@ class Run:
     setting: str | None
     watch: Watch
     case: CaseId | None = None
+    oracle: tuple[str, Oracle] | None = None
     drawers: int = field(default_factory=lambda: min(4, max(1, (os.cpu_count() or 1) // 4)))
     done: int = 0
     tasks_done: int = 0
@@ -153,12 +157,13 @@ class Run:
             tell: Told (cases done since this was called, what is being done).
             time_is_up: Whether no further batch is to be begun.
         """
-        compilers, drawers = ThreadPoolExecutor(2), ThreadPoolExecutor(self.drawers)
+        careful = self.watch.careful
+        compilers, drawers = ThreadPoolExecutor(2), _Inline() if careful else ThreadPoolExecutor(self.drawers)
         beside = ThreadPoolExecutor(1)
-        self.clerk = _Inline() if self.watch.careful else ThreadPoolExecutor(1)
+        self.clerk = _Inline() if careful else ThreadPoolExecutor(1)
         try:
             tell(0, "compiling")
-            if not self.watch.careful:
+            if not careful:
                 self._compile_all(shapes, compilers)
                 if len(list(self._ours())) < len(self.entrants):
                     wait(self.programs.values())  # an engine of the user's own may trace, too
@@ -179,13 +184,14 @@ class Run:
     def _run_batches(
         self,
         batches: Iterable[tuple[int, Batch]],
-        drawers: ThreadPoolExecutor,
+        drawers: Any,
         tell: Callable[[int, str], None],
         time_is_up: Callable[[], bool],
     ) -> None:
         """Run the engines on each batch while the next is drawn and the last is judged."""
         at_work: Future[Any] | None = None
-        for drawn in _ahead(batches, self.draw, drawers, self.drawers, time_is_up):
+        ahead = 0 if self.watch.careful else self.drawers
+        for drawn in _ahead(batches, partial(self.draw, elsewhere=True), drawers, ahead, time_is_up):
             batch = next(iter(drawn.values())).batch
             what = f"{batch.ensemble} {batch.depth}x{batch.width}"
             tell(0, what)
@@ -225,17 +231,26 @@ class Run:
             program = engine.compile(*shape, *platform.devices)
             return program, time.perf_counter() - start
 
-    def draw(self, placed: tuple[int, Batch]) -> Drawing:
-        """Draw a batch, and work out its truth, and its bound under each arithmetic."""
+    def draw(self, placed: tuple[int, Batch], elsewhere: bool = False) -> Drawing:
+        """Draw a batch, and work out its truth, and its bound under each arithmetic; elsewhere, where there is an oracle."""
         place, batch = placed
         case = draw(
             batch.ensemble, seed=self.seed, depth=batch.depth, width=batch.width, batch=batch.number, rows=batch.rows
         )
-        return self._drawn(place, batch, case if self.case is None else _turned(case, self.case.row))
+        oracle = self.oracle if elsewhere else None
+        return self._drawn(place, batch, case if self.case is None else _turned(case, self.case.row), oracle)
 
-    def _drawn(self, place: int, batch: Batch, case: Case) -> Drawing:
+    def _drawn(self, place: int, batch: Batch, case: Case, oracle: tuple[str, Oracle] | None = None) -> Drawing:
         models = dict.fromkeys(entrant.platform.arithmetic for entrant in self.entrants.values())
-        return {arithmetic: Drawn.of(place, batch, case, arithmetic) for arithmetic in models}
+        if oracle is None:
+            return {arithmetic: Drawn.of(place, batch, case, arithmetic) for arithmetic in models}
+        name, elsewhere = oracle
+        try:
+            with self.watch.step(Step(name, "batched", batch.depth, batch.width, batch.rows)):
+                return {arithmetic: Drawn.of(place, batch, case, arithmetic, elsewhere) for arithmetic in models}
+        except EngineError as error:  # an earlier worker did not survive it
+            drawing = self._drawn(place, batch, case)
+            return {arithmetic: replace(drawn, unchecked=str(error)) for arithmetic, drawn in drawing.items()}
 
     def verify_batch(self, drawing: Drawing) -> Future[Any]:
         """Run every engine on one batch, and have the clerk judge each against the truth, and each pair against each other.
@@ -248,7 +263,7 @@ class Run:
         batch = next(iter(drawing.values())).batch
         shape = (batch.depth, batch.width, batch.rows)
         answers: dict[str, Measured] = {}
-        to_count: list[Callable[[], None]] = []
+        to_count: list[Callable[[], None]] = [partial(self._judge_oracle, drawn) for drawn in drawing.values()]
         for name, entrant in self.entrants.items():
             engine, drawn = entrant.engine, drawing[entrant.platform.arithmetic]
             self.watch.interruption.check()
@@ -343,7 +358,24 @@ class Run:
         if answered.trouble:
             self.note(drawn.place, tally.unsteady(ids[0], answered.trouble))
         if answered.system is not None:
-            self._judge_steps(drawn, tally.key, judge_steps(drawn.case, *answered.system, drawn.envelope))
+            self._judge_steps(drawn, tally.key, judge_steps(drawn.case, *answered.system, drawn.derived))
+
+    def _judge_oracle(self, drawn: Drawn) -> None:
+        """Count what another oracle found of a batch that was worked out here, too."""
+        if self.oracle is None or not (drawn.checked or drawn.unchecked):
+            return
+        key = RowKey(self.oracle[0], "batched", drawn.batch.ensemble, drawn.batch.depth, drawn.batch.width)
+        tally = self.counts.steps.setdefault((_TRUTH, key), StepTally(key, judged=_TRUTH))
+        ids, judgement = drawn.case.ids, drawn.checked
+        if judgement is None:
+            self.note(drawn.place, tally.fail(drawn.batch.judged, ids[0], drawn.unchecked))
+        else:
+            yardstick = Yardstick(judgement.envelope, drawn.batch.judged)
+            self._note_step(drawn.place, _TRUTH, tally.add(Measured(judgement, ids, yardstick)))
+
+    def _note_step(self, place: int, judged: str, rejection: Rejection | None) -> None:
+        if rejection is not None:
+            self.note(place, replace(rejection, reason=f"its {judged} is wrong: {rejection.reason}"))
 
     def _failed_step(self, name: str, program: Protocol, drawn: Drawn, row: int) -> str:
         """Say which step of a visible engine failed on a case; the system is asked for once more."""
@@ -353,15 +385,14 @@ class Run:
                 system = _system_of(program, drawn)
         except Exception as error:  # it may fail now where it did not before
             return f"it failed when it was run on the same batch again: {sentence(error)}"
-        return "" if system is None else judge_steps(drawn.case, *system, drawn.envelope).failed(row)
+        return "" if system is None else judge_steps(drawn.case, *system, drawn.derived).failed(row)
 
     def _judge_steps(self, drawn: Drawn, key: RowKey, steps: Steps) -> None:
         rows = drawn.batch.judged
         for judged, judgement in (("linearisation", steps.linearisation), ("substitution", steps.substitution)):
             tally = self.counts.steps.setdefault((judged, key), StepTally(key, judged=judged))
-            rejection = tally.add(Measured(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows)))
-            if rejection is not None:
-                self.note(drawn.place, replace(rejection, reason=f"its {judged} is wrong: {rejection.reason}"))
+            measured = Measured(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows))
+            self._note_step(drawn.place, judged, tally.add(measured))
             if judged == "substitution":
                 tally.compare(judgement.envelope, drawn.envelope, rows)
 
@@ -434,7 +465,7 @@ class Run:
 def _ahead(
     batches: Iterable[tuple[int, Batch]],
     draw: Callable[[tuple[int, Batch]], Drawing],
-    drawers: Executor,
+    drawers: Any,
     count: int,
     time_is_up: Callable[[], bool],
 ) -> Iterator[Drawing]:

@@ -214,7 +214,7 @@ def _first_wrong(judgement: Judgement) -> tuple[Any, int, int] | None:
     if not wrong.size:
         return None
     place = int(wrong[0])
-    depth, width = judgement.envelope.truth.biases.shape[:2]
+    depth, width = judgement.envelope.shape
     weights = depth * width**2
     layer = place // width**2 if place < weights else (place - weights) // width
     return component_at(judgement.envelope, judgement.got, 0, place), place, layer

@@ -7,52 +7,87 @@ for blocks of layers at once, as the states are in `oracle.py`.
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool
+from typing import Any, NamedTuple
 
-from chainback.activations import Activation, activation
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from chainback.activations import Activation, Array, activation
 from chainback.oracle import Truth, blocks, is_deep, layers_by_activation, matvec, newton
 from chainback.rounding import Arithmetic, gamma
 
-__all__ = ["forward_spread"]
+__all__ = ["Forward", "forward_spread", "of_input"]
 
-Array = np.ndarray
+
+class Forward(NamedTuple):
+    """How far a chain's forward quantities may lie from the truth, batch last.
+
+    Attributes:
+        arguments: E_z of z_1 … z_N.
+        states: E_x of x_0 … x_N.
+        slopes: E_δ of δ_1 … δ_N.
+        exact: Which of x_1 … x_N have the same bits in any order of evaluation.
+    """
+
+    arguments: Float64[Array, "depth width batch"]
+    states: Float64[Array, "depth+1 width batch"]
+    slopes: Float64[Array, "depth width batch"]
+    exact: Bool[Array, "depth width batch"]
+
+
+def of_input(x: Float64[Array, "width batch"], arithmetic: Arithmetic) -> tuple[Array, Array]:
+    """Return E_x of x_0, and whether it has the same bits in any order: what an engine reads of its input."""
+    size = np.abs(x)
+    # A subnormal operand may be read as zero: it is then wrong by its whole size.
+    unread = np.where(size < arithmetic.smallest_normal, size, 0.0)
+    return unread, np.full_like(size, arithmetic.product_roundoff == 0.0, dtype=bool)
 
 
 def forward_spread(
-    truth: Truth, names: tuple[str, ...], lost: Array, arithmetic: Arithmetic
-) -> tuple[Array, Array, Array]:
-    """Return E_z of z_1 … z_N, E_x of x_0 … x_N and E_δ of δ_1 … δ_N, batch last.
+    truth: Truth,
+    names: tuple[str, ...],
+    lost: Array,
+    arithmetic: Arithmetic,
+    before: tuple[Array, Array] | None = None,
+) -> Forward:
+    """Return how far the forward quantities of a chain may lie from the truth.
 
     Args:
         truth: The chain, solved.
         names: Its activations.
         lost: What |W| loses where subnormal numbers are read as zero.
         arithmetic: How the engine under judgement computes.
+        before: E_x of x_0, and whether it is exact, where x_0 is a state of a longer chain.
     """
-    recursion = _Recursion(truth, names, lost, arithmetic)
+    recursion = _Recursion(truth, names, lost, arithmetic, before or of_input(truth.states[0], arithmetic))
     deep = is_deep(truth.biases)
     for block in blocks(len(names)):
         if not (deep and recursion.solve(block)):
             recursion.run(block)
-    return recursion.E_z, recursion.E_x, recursion.E_δ
+    return Forward(recursion.E_z, recursion.E_x, recursion.E_δ, recursion.exact_states)
 
 
 class _Recursion:
     """E_{i+1} = F_i(E_i), with all that F_i is made of, layer by layer; E_z, E_x and E_δ are filled in as it runs."""
 
-    def __init__(self, truth: Truth, names: tuple[str, ...], lost: Array, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        names: tuple[str, ...],
+        lost: Array,
+        arithmetic: Arithmetic,
+        before: tuple[Array, Array],
+    ) -> None:
         self.names, self.arguments, self.lost = names, truth.arguments, lost
         self.u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
         biases, states = np.abs(truth.biases), np.abs(truth.states)
         self.weights, self.slopes = np.abs(truth.weights), np.abs(truth.slopes)
         self.behaviour, self.value_rounding, self.slope_rounding = _local_behaviour(truth, names, arithmetic)
         self.exact_arguments, self.exact_states = _exact(
-            names, self.weights, states, biases, self.behaviour[4], arithmetic
+            names, self.weights, states, biases, self.behaviour[4], before[1], arithmetic
         )
         self.E_z, self.E_x, self.E_δ = (np.zeros_like(a) for a in (biases, states, biases))
-        # A subnormal operand may be read as zero: it is then wrong by its whole size.
-        self.E_x[0] = np.where(states[0] < tiny, states[0], 0.0)
+        self.E_x[0] = before[0]
         self.any_lost = lost.any()
         width = biases.shape[1]
         self.affine = gamma(width + 1, self.u) + arithmetic.product_roundoff
@@ -107,14 +142,20 @@ class _Recursion:
 
 
 def _exact(
-    names: tuple[str, ...], weights: Array, states: Array, biases: Array, value_scales: Array, arithmetic: Arithmetic
+    names: tuple[str, ...],
+    weights: Array,
+    states: Array,
+    biases: Array,
+    value_scales: Array,
+    input_exact: Array,
+    arithmetic: Arithmetic,
 ) -> tuple[Bool[Array, "depth width batch"], Bool[Array, "depth width batch"]]:
     """Return which arguments, and which states behind them, have the same bits in any order of evaluation.
 
-    All arrays are magnitudes. Exactness ends with the first activation that is curved.
+    All arrays but `input_exact` are magnitudes. Exactness ends with the first activation that is curved.
     """
-    arguments, behind = np.zeros((2, *biases.shape), bool)
-    exact = np.full(biases.shape[1:], arithmetic.product_roundoff == 0.0)
+    arguments, behind = (np.zeros_like(biases, dtype=bool) for _ in range(2))
+    exact: Any = input_exact
     for i, name in enumerate(names):
         exact = exact.all(axis=0) & (activation(name).second_max == 0.0)
         if not exact.any():
@@ -129,7 +170,7 @@ def _exact(
 def _local_behaviour(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
     """Return |h''|, T₂, T₃, the rate and σ_v of every layer, and what rounding adds to its value and to its slope."""
     u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
-    behaviour = np.empty((5, *truth.arguments.shape))
+    behaviour = np.empty_like(truth.arguments, shape=(5, *truth.arguments.shape))
     value, slope = np.empty_like(truth.arguments), np.empty_like(truth.arguments)
     for name, layers in layers_by_activation(names).items():
         z, model = truth.arguments[layers], activation(name)

@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import assume
 
 from chainback import ENGINES, Case, Chain
-from chainback.bounds import Envelope, components_of, envelope
+from chainback.bounds import Derived, components_of, envelope
 from chainback.device import arithmetic_of
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.programs import codes
@@ -46,7 +46,7 @@ def components(engine: str, case: Case) -> np.ndarray:
     return components_of(*run(engine, padded(case).as_batch()))[0]
 
 
-def decided(case: Case) -> Envelope:
+def decided(case: Case) -> Derived:
     """Return the envelope of a padded case; discard the example where overflow leaves it undecided."""
     bounds = envelope(padded(case), ARITHMETIC)
     assume(bool(bounds.decided.all()))

@@ -10,7 +10,7 @@ import reference_bounds as scalar
 
 from chainback import Case, Chain
 from chainback.activations import Activation, Local
-from chainback.bounds import Envelope, envelope
+from chainback.bounds import Derived, envelope
 from chainback.rounding import FLOAT32, Arithmetic
 
 f32: Any = np.float32
@@ -27,7 +27,7 @@ def assert_same(what: str, got: np.ndarray, expected: Any, room: Any = 0.0) -> N
     assert np.all(np.abs(got[finite] - expected[finite]) <= room), f"{what}: {got} is not {expected}"
 
 
-def assert_inside(inside: Envelope, row: int, expected: scalar.Bounds) -> None:
+def assert_inside(inside: Derived, row: int, expected: scalar.Bounds) -> None:
     """Everything that an envelope of gradients holds is as expected."""
     spread, truth = inside.spread, inside.truth
     for name, letter in (
@@ -79,7 +79,7 @@ def scalar_substitutions(case: Case, system: System, arithmetic: Arithmetic) -> 
     ]
 
 
-def assert_gradients(inside: Envelope, linear: Envelope, expected: list[scalar.Bounds]) -> None:
+def assert_gradients(inside: Derived, linear: Derived, expected: list[scalar.Bounds]) -> None:
     """The envelopes of a batch, and those of its linearisation, are as expected."""
     assert len(inside.reference) == len(linear.reference) == len(expected)
     for row, one in enumerate(expected):

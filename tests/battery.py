@@ -248,6 +248,27 @@ def assert_deep(fresh: Fresh) -> None:
     assert set(ran) == {question.case.chain.activations for question in chains[-2:]}
 
 
+def assert_cut(fresh: Fresh) -> None:
+    """What follows a state of a chain follows from how far that state may be off, and from whether it is exact."""
+    for question in questions():
+        case, how, names = question.case, question.arithmetic, question.case.chain.activations
+        if not 2 <= len(names) <= 8:
+            continue
+        truth = fresh.oracle.solve(case)
+        lost = fresh.bounds.unread(truth.weights, how)
+        with np.errstate(all="ignore"):
+            whole = fresh.spread.forward_spread(truth, names, lost, how)
+            for k in range(1, len(names)):
+                layers = (truth.weights, truth.biases, truth.states, truth.arguments, truth.slopes)
+                back = truth.residual, truth.adjoints[k:], truth.bias_gradients[k:]
+                rest = fresh.oracle.Truth(*(part[k:] for part in layers), *back)
+                before = whole.states[k], whole.exact[k - 1]
+                found = fresh.spread.forward_spread(rest, names[k:], lost[k:], how, before)
+                for mine, theirs in zip(found, whole, strict=True):
+                    assert np.array_equal(mine, theirs[k:], equal_nan=mine.dtype == np.float64)
+                    assert mine.dtype == theirs.dtype
+
+
 def assert_records(fresh: Fresh) -> None:
     """What an envelope says of itself, for a batch and for one case."""
     bounds, question = fresh.bounds, questions()[0]
@@ -531,6 +552,7 @@ def assert_steps_under(fresh: Fresh, case: Case, how: Arithmetic) -> None:
 CHECKS = (
     assert_numbers,
     assert_deep,
+    assert_cut,
     assert_records,
     assert_frozen,
     assert_steps,

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 
 from chainback import ENGINES
+from chainback.device_oracle import DeviceOracle
 
 _RIGHT = ENGINES["reverse-scan"]
 
@@ -81,3 +82,12 @@ class _PlantedOnImport:
 compiler = _PlantedOnImport()
 if os.environ.get("CHAINBACK_TEST_CRASHING_COMPILER"):
     plant_a_crashing_compiler()
+
+
+def _crash_while_working_out(self, case, arithmetic):
+    ctypes.string_at(0)
+
+
+oracle = _PlantedOnImport()
+if os.environ.get("CHAINBACK_TEST_CRASHING_ORACLE"):
+    DeviceOracle.envelope = _crash_while_working_out

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chainback import ENGINES, Case, Chain, draw, gradient
-from chainback.bounds import Envelope, components_of, envelope, linearisation, substitution
+from chainback.bounds import Derived, components_of, envelope, linearisation, substitution
 from chainback.engines.triangular import extended_jacobian
 from chainback.judgement import judge
 from chainback.rounding import ARITHMETICS, FLOAT32
@@ -314,7 +314,7 @@ def test_the_substitution_is_judged_against_the_exact_solution_of_the_computed_s
         assert np.all(inside.bound[0] <= 1.1 * (width * depth + 3) * 2.0**-24 * sizes + 1e-20)
 
 
-def magnitudes_of(inside: Envelope) -> tuple[np.ndarray, np.ndarray]:
+def magnitudes_of(inside: Derived) -> tuple[np.ndarray, np.ndarray]:
     g = np.abs(inside.truth.slopes) * inside.spread.adjoint_magnitudes
     w = g[:, :, None] * np.abs(inside.truth.states)[:-1, None]
     return np.moveaxis(w, -1, 0), np.moveaxis(g, -1, 0)

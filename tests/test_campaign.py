@@ -518,8 +518,39 @@ def test_the_gate_on_a_gpu() -> None:
     assert set(made.tolerance["platform"]) == {"gpu"}
 
 
+@pytest.mark.parametrize(("name", "exit_code"), [("float32", 1), ("tf32", 0), ("bfloat16", 0)])
+def test_answers_are_judged_as_what_they_are_wanted_to_be(name: str, exit_code: int) -> None:
+    """Products of another precision than JAX says: rejected where float32 is wanted, and accepted as what they are."""
+    made = verify(engines=[FAULTS["tf32-products"].engine], judged_as=name, **WIDE)
+    assert made.exit_code == exit_code
+    assert set(made.tolerance["matmul_precision"]) == {"float32"}, "what JAX computes in is what it was"
+    assert made.environment["judged_as"] == name
+    assert f"matmul precision float32 judged as {name}, seed" in printed(made)
+    assert f"at most 1/{round(1 / ARITHMETICS[name].sharp_bound)} of the truth" in printed(made)
+
+
+def test_what_cannot_be_judged_as_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match="`judged_as` must be one of float32, tf32, bfloat16, got 'float8'"):
+        verify(engines=["reverse-scan"], judged_as="float8", **SMALL)
+
+
 @pytest.mark.gpu
 def test_tf32_products_are_rejected_under_the_float32_model() -> None:
+    wide = {"platform": "gpu", "cases": 2000, "ensembles": ["wide"], "activations": False}
     with jax.default_matmul_precision("highest"):
-        made = verify(platform="gpu", cases=2000, ensembles=["wide"])
+        exact = verify(**wide)
+    assert exact.accepted, exact.rejections[:3]
+    assert set(exact.tolerance["matmul_precision"]) == {"float32"}
+    short, wanted = verify(**wide), verify(**wide, judged_as="float32")
+    assert short.accepted, short.rejections[:3]
+    assert set(short.tolerance["matmul_precision"]) == {"tf32"}
+    assert wanted.exit_code == 1
+    lost = short.tolerance["error_u_p50"].median() / exact.tolerance["error_u_p50"].median()
+    assert lost > 2**4, "TF32 keeps 13 bits less of each factor"
+
+
+@pytest.mark.gpu
+def test_the_truth_may_be_worked_out_on_a_gpu() -> None:
+    made = verify(platform="gpu", cases=20_000, truth="gpu", activations=False)
     assert made.accepted, made.rejections[:3]
+    assert (made.steps.loc[made.steps["judged"] == "truth", "verdict"] == "accepted").all()

@@ -8,14 +8,14 @@ import pytest
 from agreement import assert_same
 
 from chainback import ENSEMBLES, Case, draw, oracle, spread
-from chainback.bounds import Envelope, envelope
+from chainback.bounds import Derived, envelope
 from chainback.ensembles import draw_unpadded
 
 #: (depth, width, rows), each deep.
 SHAPES = ((65, 1, 1), (400, 1, 3), (200, 2, 1), (300, 3, 1), (5000, 1, 1))
 
 
-def generally(case: Case, monkeypatch: pytest.MonkeyPatch) -> Envelope:
+def generally(case: Case, monkeypatch: pytest.MonkeyPatch) -> Derived:
     """The envelope by the loops that serve every batch."""
     with monkeypatch.context() as patched:
         for module in (oracle, spread):
@@ -23,7 +23,7 @@ def generally(case: Case, monkeypatch: pytest.MonkeyPatch) -> Envelope:
         return envelope(case)
 
 
-def assert_equal(deep: Envelope, general: Envelope, ulps: float = 2.0**10) -> None:
+def assert_equal(deep: Derived, general: Derived, ulps: float = 2.0**10) -> None:
     """Equal but for the last bits, of what is decided; and what is decided is equal."""
     assert np.array_equal(deep.decided, general.decided)
     for name in ("arguments", "states", "slopes", "adjoints", "weight_gradients", "bias_gradients"):

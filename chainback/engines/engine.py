@@ -18,11 +18,11 @@ from chainback.activations import ACTIVATIONS
 from chainback.errors import EngineError
 from chainback.programs import Activations
 
-__all__ = ["Compiled", "Engine", "Gradient", "Limit", "anything_goes"]
+__all__ = ["TRACING", "Compiled", "Engine", "Gradient", "Limit", "anything_goes"]
 
 Array = Any
 #: Threads may compile side by side, but JAX before 0.5 leaks tracers where two of them trace the same function at once.
-_TRACING = threading.Lock()
+TRACING = threading.Lock()
 Gradient = Callable[[Array, Array, Activations, Array, Array], tuple[Array, Array]]
 Limit = Callable[[int, int, int], str]
 
@@ -143,7 +143,7 @@ class Engine:
             shape(rows, width),
             shape(rows, width),
         )
-        with _TRACING:
+        with TRACING:
             lowered = _batched(self.steps or self.gradient, tuple(ACTIVATIONS)).lower(*arguments)
         placement = used[0] if len(used) == 1 else tuple(argument.sharding for argument in arguments)
         return Compiled(lowered.compile(), placement, batch, rows - batch, visible=self.steps is not None)

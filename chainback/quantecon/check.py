@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainback import engines
-from chainback.bounds import Envelope, envelope
+from chainback.bounds import Derived, envelope
 from chainback.case import Case, Chain
 from chainback.device import arithmetic_of, device_of
 from chainback.engines import ENGINES
@@ -87,7 +87,7 @@ def _reverse(weights: Array, biases: Array) -> Array:
     return jnp.stack([part.reshape(-1) for part in lost(weights, biases)], axis=1).reshape(-1)
 
 
-def _errors(within: Envelope) -> tuple[np.ndarray, np.ndarray]:
+def _errors(within: Derived) -> tuple[np.ndarray, np.ndarray]:
     """Return how far a right δ∘x, and a right δ, may be from the truth."""
     spread, truth = within.spread, within.truth
     moved, slopes, states = spread.slopes[:, 0, 0], truth.slopes[:, 0, 0], truth.states[:-1, 0, 0]
@@ -101,12 +101,12 @@ def _products_and_slopes(system: ExtendedJacobian) -> tuple[np.ndarray, np.ndarr
     return (slopes * np.asarray(system.states)[:-1])[:, 0], slopes[:, 0]
 
 
-def _linearisation_rows(stream: str, system: ExtendedJacobian, within: Envelope) -> list[Row]:
+def _linearisation_rows(stream: str, system: ExtendedJacobian, within: Derived) -> list[Row]:
     found, allowed = _products_and_slopes(system), _errors(within)
     return [in_full(stream, what, found[i], 2 * allowed[i]) for i, what in enumerate(("δ∘x", "δ"))]
 
 
-def _system_row(system: ExtendedJacobian, within: Envelope, ours: ExtendedJacobian) -> Row:
+def _system_row(system: ExtendedJacobian, within: Derived, ours: ExtendedJacobian) -> Row:
     """Compare D and L of our closed forms with the definitions, filled with the slopes of JAX."""
     (dx, d), (products, slopes) = _products_and_slopes(system), _errors(within)
     weights = np.abs(within.truth.weights[:, 0, 0, 0])
@@ -151,7 +151,7 @@ def _solution_rows(stream: str, states: tuple[Array, Array], gradients: tuple[Ar
     return rows
 
 
-def _update_rows(stream: str, chain: Chain, within: Envelope, found: dict[str, Array]) -> list[Row]:
+def _update_rows(stream: str, chain: Chain, within: Derived, found: dict[str, Array]) -> list[Row]:
     rows, step = [], np.float32(STEP)
     old = {"w": chain.weights[:, 0, 0], "b": chain.biases[:, 0]}
     bounds = {"w": within.spread.weight_gradients, "b": within.spread.bias_gradients}
@@ -168,7 +168,7 @@ def _update_error(new: np.ndarray, gradient: np.ndarray, bound: np.ndarray) -> n
     return STEP * bound + gamma(3, FLOAT32.unit_roundoff) * (np.abs(STEP * gradient) + np.abs(new))
 
 
-def _engine_row(name: str, case: Case, within: Envelope) -> Row:
+def _engine_row(name: str, case: Case, within: Derived) -> Row:
     """Judge the gradient of one engine, and so its update, as `verify` does: error / bound, at most 1."""
     chain = case.chain
     gradient = _jitted(engines.engine(name).gradient, chain.activations)

@@ -1,0 +1,171 @@
+"""The truth on a device: the oracle's own NumPy code, lifted, and checked by NumPy.
+
+What runs there is the text of `oracle`, `spread`, `bounds` and `activations`, compiled by the very compiler that is under
+test. So it is believed no further than NumPy bears it out: the first batch of each shape, and one in sixteen of the rest,
+is worked out by both, and the device's reference and bound are judged against NumPy's, to within 2⁻²⁰ of each bound. And no
+answer is rejected on the device's word: where one would be, NumPy works the batch out, and decides.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from chainback import oracle, programs
+from chainback.activations import ACTIVATIONS, activation
+from chainback.bounds import GRADIENT, Envelope, envelope, gradient_spread, unread
+from chainback.case import Case
+from chainback.engines.engine import TRACING
+from chainback.errors import UsageError, sentence
+from chainback.judgement import Answer, Judgement, judge_answer
+from chainback.lifting import double_precision, lift, lowered
+from chainback.oracle import Truth
+from chainback.rounding import Arithmetic
+from chainback.spread import Forward, forward_spread, of_input
+
+__all__ = ["DeviceOracle"]
+
+Array = Any
+#: How far the device may be off, as a share of each bound: next to it, what float32 loses is a million times more.
+_SHARE = 2.0**-20
+#: One batch in so many is worked out by NumPy, too.
+_ONE_IN = 16
+#: What is compared: truth and bound of every component.
+_BOTH = (*GRADIENT, *((f"bound of {name}", rank) for name, rank in GRADIENT))
+
+
+@dataclass
+class DeviceOracle:
+    """Works out truth and bound of batches on a device.
+
+    Attributes:
+        device: JAX's.
+    """
+
+    device: Any
+    _programs: dict[Any, Any] = field(default_factory=dict)
+    _met: set[Any] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, case: Case, arithmetic: Arithmetic, check: bool = False) -> tuple[Envelope, Judgement | None]:
+        """Return truth and bound of a batch; where NumPy works them out, too, its own, and how the device's compare.
+
+        Args:
+            case: A batch.
+            arithmetic: How the gradients under judgement are computed.
+            check: Whether NumPy works this batch out whatever else it does.
+
+        Raises:
+            UsageError: The device cannot compute them.
+        """
+        if oracle.is_deep(np.moveaxis(case.chain.biases, 0, -1)):  # NumPy is quicker
+            return envelope(case, arithmetic), None
+        found = self.envelope(case, arithmetic)
+        if not (self._is_new(case, arithmetic) or check or zlib.crc32(case.ids[0].encode()) % _ONE_IN == 0):
+            return found, None
+        by_numpy = envelope(case, arithmetic)
+        return by_numpy, compared(found, by_numpy)
+
+    def _is_new(self, case: Case, arithmetic: Arithmetic) -> bool:
+        met = case.chain.weights.shape, arithmetic
+        with self._lock:
+            new = met not in self._met
+            self._met.add(met)
+        return new
+
+    def envelope(self, case: Case, arithmetic: Arithmetic) -> Envelope:
+        """Return truth and bound of a batch as the device finds them, unchecked.
+
+        Raises:
+            UsageError: The device cannot compute them.
+        """
+        chain = case.chain
+        with double_precision():
+            arguments = jax.device_put(
+                (chain.weights, chain.biases, programs.codes(chain.activations), case.inputs, case.targets), self.device
+            )
+            found = self._program(chain.weights.shape, arithmetic, arguments)(*arguments)
+            reference, bound, decided = map(np.asarray, found)
+        return Envelope(reference, bound, decided, arithmetic, (chain.depth, chain.width), GRADIENT)
+
+    def _program(self, shape: tuple[int, ...], arithmetic: Arithmetic, arguments: tuple[Array, ...]) -> Any:
+        key = shape, arithmetic, tuple(ACTIVATIONS)
+        with self._lock:
+            if key not in self._programs:
+                try:
+                    with TRACING:
+                        lowering = jax.jit(partial(_envelope, arithmetic)).lower(*arguments)
+                    self._programs[key] = lowering.compile()
+                except Exception as error:  # whatever a compiler may raise, or an activation that cannot be lifted
+                    said = f"{self.device.platform} cannot work out the truth ({sentence(error)})"
+                    raise UsageError(f"{said}: leave it to numpy") from error
+            return self._programs[key]
+
+
+def compared(found: Envelope, expected: Envelope) -> Judgement:
+    """Judge an envelope by another one of the same cases: each truth, and each bound, to within 2⁻²⁰ of that bound.
+
+    Where one decides a case and the other does not, the first is wrong about it.
+    """
+    reference, bound = (
+        np.concatenate(both, axis=1) for both in ((expected.reference, expected.bound), (expected.bound,) * 2)
+    )
+    got = np.concatenate([found.reference, found.bound], axis=1)
+    at_odds = found.decided != expected.decided
+    got[at_odds] = np.nan
+    within = replace(
+        expected, reference=reference, bound=_SHARE * bound, decided=expected.decided | at_odds, layout=_BOTH
+    )
+    return judge_answer(within, Answer(got))
+
+
+def _envelope(
+    arithmetic: Arithmetic, weights: Array, biases: Array, codes: Array, inputs: Array, targets: Array
+) -> tuple[Array, Array, Array]:
+    """Return reference, bound, and which cases are decided: `bounds.envelope` under JAX, layers scanned, codes as data."""
+    W, b, x, y = (lift(jnp.moveaxis(array.astype(np.float64), 0, -1)) for array in (weights, biases, inputs, targets))
+    branches = [partial(_layer, arithmetic, name) for name in ACTIVATIONS]
+    start = lowered(of_input(x, arithmetic))
+
+    def step(before: tuple[Array, ...], layer: tuple[Array, Array, Array]) -> tuple[tuple[Array, ...], Any]:
+        found = lax.switch(layer[2], branches, *before, *layer[:2])
+        return found[:3], found
+
+    _, layers = lax.scan(step, (x.array, *start), (W.array, b.array, codes))
+    states, E_x, exact, arguments, slopes, E_z, E_δ = map(lift, layers)
+    states, E_x = (np.concatenate([first[None], later]) for first, later in ((x, states), (lift(start[0]), E_x)))
+    residual = states[-1] - y
+    adjoints = oracle.adjoints_of(slopes[:, :, None] * W, residual)
+    truth = Truth(W, b, states, arguments, slopes, residual, adjoints, slopes * adjoints)
+    bent = jnp.array([model.second_max > 0.0 for model in ACTIVATIONS.values()])[codes]
+    spread = gradient_spread(truth, Forward(E_z, E_x, E_δ, exact), unread(W, arithmetic), lift(bent), arithmetic)
+    reference = _rows(truth.weight_gradients, truth.bias_gradients)
+    bound = _rows(spread.weight_gradients, spread.bias_gradients)
+    return reference, bound, lowered(spread.decided) & jnp.isfinite(bound).all(axis=1)
+
+
+def _layer(
+    arithmetic: Arithmetic, name: str, x: Array, E_x: Array, exact: Array, W: Array, b: Array
+) -> tuple[Array, ...]:
+    """Return x_i, its E_x and whether it is exact, and z_i, δ_i, E_z and E_δ, of one layer behind x_{i−1}."""
+    x, W, b, model = lift(x), lift(W), lift(b), activation(name)
+    z = oracle.matvec(W, x) + b
+    after, slope, nothing = model.value(z), model.slope(z), np.full_like(b, np.nan)
+    layer = Truth(W[None], b[None], np.stack([x, after]), z[None], slope[None], nothing, nothing[None], nothing[None])
+    moved = forward_spread(layer, (name,), unread(W, arithmetic)[None], arithmetic, (lift(E_x), lift(exact)))
+    found = after, moved.states[-1], moved.exact[-1], z, slope, moved.arguments[0], moved.slopes[0]
+    return lowered(found)
+
+
+def _rows(*parts: Any) -> Array:
+    """Join arrays with the batch as their last axis into rows (batch, components), as `bounds` does."""
+    rows = (jnp.moveaxis(part.array, -1, 0) for part in parts)
+    return jnp.concatenate([row.reshape(len(row), -1) for row in rows], axis=1)

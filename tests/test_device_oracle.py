@@ -1,0 +1,297 @@
+"""The truth on a device: the same numbers as NumPy's, believed as far as NumPy bears them out, and no further."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from chainback import Case, UsageError, draw, merge, verify
+from chainback import device_oracle as module
+from chainback.activations import ACTIVATIONS, Activation
+from chainback.bounds import Envelope, envelope
+from chainback.device_oracle import DeviceOracle, compared
+from chainback.drawn import Drawn
+from chainback.ensembles import ENSEMBLES
+from chainback.faults import FAULTS
+from chainback.judgement import Answer, read_answer
+from chainback.page import report_page
+from chainback.plan import Batch
+from chainback.report import Report
+from chainback.rounding import ARITHMETICS, FLOAT32
+from chainback.showing import read_report
+from chainback.supervision import supervise
+
+CPU = jax.devices("cpu")[0]
+#: Three batches and more of each row, of 64 cases about.
+SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 3000, "seed": 1, "depths": [4], "samples": False}
+SMALL |= {"engines": ["reverse-scan", "triangular-substitution"], "activations": False}
+TIMES = ["compile_s", "run_s"]
+
+
+@pytest.fixture(scope="module")
+def on_cpu() -> DeviceOracle:
+    return DeviceOracle(CPU)
+
+
+@pytest.fixture
+def by_numpy(monkeypatch) -> list[Case]:
+    """The batches that NumPy works out."""
+    asked = []
+
+    def noted(case: Case, arithmetic: Any = FLOAT32) -> Envelope:
+        asked.append(case)
+        return envelope(case, arithmetic)
+
+    for where in ("chainback.drawn.envelope", "chainback.device_oracle.envelope"):
+        monkeypatch.setattr(where, noted)
+    return asked
+
+
+def checks(report: Report) -> Any:
+    return report.steps[report.steps["judged"] == "truth"]
+
+
+@pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS)
+@pytest.mark.parametrize("family", ENSEMBLES)
+def test_it_finds_what_numpy_finds(on_cpu: DeviceOracle, family: str, arithmetic: Any) -> None:
+    for depth, width in ((5, 1), (4, 3)):
+        case = draw(family, seed=5, depth=depth, width=width, batch=3, rows=301)
+        expected = envelope(case, arithmetic)
+        found = on_cpu.envelope(case, arithmetic)
+        assert np.array_equal(found.decided, expected.decided)
+        judged = compared(found, expected)
+        assert judged.accepted
+        with np.errstate(all="ignore"):
+            margins = (judged.error / judged.envelope.bound)[judged.envelope.decided]
+        # 2⁻²⁰ of a bound leaves room for all that two roundings of the same text may differ by.
+        assert margins.max() < 0.02
+
+
+def test_a_run_by_it_is_the_run_by_numpy(by_numpy: list[Case]) -> None:
+    right = verify(**SMALL)
+    every = len(by_numpy)
+    assert sum(map(len, by_numpy)) > 2900
+    by_numpy.clear()
+    made = verify(**SMALL, truth="cpu")
+    assert made.accepted, made.rejections
+    assert (made.environment["truth"], right.environment["truth"]) == ("cpu", "numpy")
+    assert 2 <= len(by_numpy) < every / 3, "most batches are not worked out here"
+    for table in ("tolerance", "agreement"):
+        mine, theirs = (getattr(r, table).drop(columns=TIMES, errors="ignore") for r in (made, right))
+        # A quantile may come to stand in the next bin.
+        pd.testing.assert_frame_equal(mine, theirs, check_exact=False, rtol=2.0**-5)
+        same = ["digest", "accepted", "rejected", "undecided", "worst_case"] if table == "tolerance" else ["identical"]
+        assert mine[same].equals(theirs[same])
+    assert checks(right).empty
+    found = checks(made)
+    assert set(found["engine"]) == {"oracle@cpu"}
+    assert found["ensemble"].tolist() == ["kinks", "lecture"]
+    assert 0 < sum(map(len, by_numpy)) - found["cases"].sum() < 128, "all but the filler of a last batch"
+    assert (found["components"] == found["cases"] * 2 * 8).all(), "truth and bound of every component"
+    assert found["margin_max"].between(0, 0.02).all()
+    assert (found["verdict"] == "accepted").all()
+    assert "truths of another oracle, against NumPy's: 2 of 2 rows accepted, 0 rejected" in " ".join(made.told()[2])
+
+
+def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceOracle) -> None:
+    first = draw("lecture", seed=0, depth=3, width=1, batch=7, rows=65)
+    fresh = DeviceOracle(CPU)
+    assert fresh(first, FLOAT32)[1] is not None, "the first batch of a shape, wherever a run begins"
+    assert fresh(first, ARITHMETICS["tf32"])[1] is not None
+    later = [draw("lecture", seed=0, depth=3, width=1, batch=number, rows=65) for number in range(8, 328)]
+    checked = [fresh(case, FLOAT32) for case in later]
+    share = sum(judged is not None for _, judged in checked) / len(checked)
+    assert 0.02 < share < 0.12
+    assert all(hasattr(bounds, "truth") == (judged is not None) for bounds, judged in checked)
+    unchecked = next(case for case, (_, judged) in zip(later, checked, strict=True) if judged is None)
+    assert fresh(unchecked, FLOAT32, True)[1] is not None
+
+
+def test_what_is_deep_and_alone_is_left_to_numpy() -> None:
+    case = draw("deep", seed=0, depth=129, width=1, batch=1, rows=2)
+    fresh = DeviceOracle(CPU)
+    bounds, judged = fresh(case, FLOAT32)
+    assert judged is None
+    assert np.array_equal(bounds.reference, envelope(case).reference)
+    assert not fresh._programs
+
+
+def a_little_off(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
+    """By a float32's rounding of a thousandth of the gradient: no engine's verdict would change."""
+    return reference * (1 + 2.0**-33), bound, decided
+
+
+def a_little_wide(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
+    return reference, bound * (1 + 2.0**-19), decided
+
+
+def a_little_narrow(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
+    return reference, bound * (1 - 2.0**-19), decided
+
+
+def one_component_off(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
+    reference = reference.copy()
+    reference[-1, -1] = np.nan
+    return reference, bound, decided
+
+
+def undecided(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
+    decided = decided.copy()
+    decided[3] = False
+    return reference, bound, decided
+
+
+TWINS = [a_little_off, a_little_wide, a_little_narrow, one_component_off, undecided]
+
+
+@pytest.mark.parametrize("wrong", TWINS)
+def test_a_device_that_is_off_is_rejected(wrong: Callable[..., Any], on_cpu: DeviceOracle) -> None:
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    right = on_cpu.envelope(case, FLOAT32)
+    reference, bound, decided = wrong(right.reference, right.bound, right.decided)
+    found = replace(right, reference=reference, bound=bound, decided=decided)
+    assert compared(right, envelope(case)).accepted
+    assert not compared(found, envelope(case)).accepted
+
+
+def test_a_case_that_the_device_decides_and_numpy_does_not_is_rejected(on_cpu: DeviceOracle) -> None:
+    case = draw("huge", seed=5, depth=5, width=1, batch=3, rows=301)
+    expected = envelope(case)
+    assert not expected.decided.all()
+    found = replace(on_cpu.envelope(case, FLOAT32), decided=np.ones(301, bool))
+    judged = compared(found, expected)
+    assert np.array_equal(judged.rejected_cases, ~expected.decided)
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Any], spared: Callable[[Case], bool]) -> None:
+    """Have the device find something else of the batches that are not spared."""
+    right = DeviceOracle.envelope
+
+    def found(self: DeviceOracle, case: Case, arithmetic: Any) -> Envelope:
+        bounds = right(self, case, arithmetic)
+        if spared(case):
+            return bounds
+        reference, bound, decided = wrong(bounds.reference, bounds.bound, bounds.decided)
+        return replace(bounds, reference=reference, bound=bound, decided=decided)
+
+    monkeypatch.setattr(DeviceOracle, "envelope", found)
+
+
+def test_a_run_by_a_device_that_is_off_is_rejected(monkeypatch, tmp_path) -> None:
+    planted(monkeypatch, a_little_off, lambda case: False)
+    made = verify(**SMALL, truth="cpu", output=tmp_path)
+    assert made.exit_code == 1
+    assert (made.tolerance["verdict"] == "accepted").all(), "engines are not to blame"
+    assert (checks(made)["verdict"] == "rejected").all()
+    assert {rejection.engine for rejection in made.rejections} == {"oracle@cpu"}
+    assert made.rejections[0].reason.startswith("its truth is wrong: dW_1[0,0]: got ")
+    read = read_report(tmp_path)
+    assert set(read.rejections) <= set(made.rejections)
+    page = report_page(read)
+    assert "oracle@cpu" in page
+    assert "its truth is wrong" in page
+
+
+def far_off(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:
+    return reference * 1.01, bound, decided
+
+
+def test_nothing_is_rejected_on_the_word_of_the_device(monkeypatch) -> None:
+    """Off where nobody looks: engines that seem wrong by it are judged by NumPy."""
+    met: set[str] = set()
+
+    def looked_at(case: Case) -> bool:
+        first = case.ids[0].split(":")[0] not in met
+        met.add(case.ids[0].split(":")[0])
+        return first or module.zlib.crc32(case.ids[0].encode()) % 16 == 0
+
+    planted(monkeypatch, far_off, looked_at)
+    made = verify(**SMALL, truth="cpu")
+    assert made.accepted, made.rejections
+    assert made.tolerance["margin_max"].max() <= 1.0
+    assert made.tolerance["digest"].tolist() == verify(**SMALL).tolerance["digest"].tolist()
+
+
+@pytest.mark.parametrize("fault", ["sign-flip", "stale-residual", "dropped-layer"])
+def test_a_wrong_engine_is_rejected_with_the_same_words(fault: str) -> None:
+    asked = SMALL | {"engines": ["reverse-scan", FAULTS[fault].engine], "ensembles": ["lecture"]}
+    right, made = verify(**asked), verify(**asked, truth="cpu")
+    assert made.exit_code == 1
+    assert made.rejections == right.rejections
+    assert made.tolerance["rejected"].tolist() == right.tolerance["rejected"].tolist()
+    assert made.agreement["disagreeing"].tolist() == right.agreement["disagreeing"].tolist()
+
+
+def test_shards_are_of_one_truth(tmp_path) -> None:
+    for k, truth in ((1, "cpu"), (2, "cpu"), (3, "numpy")):
+        verify(**SMALL, truth=truth, shard=f"{k}/3", output=tmp_path / str(k))
+    with pytest.raises(UsageError, match="is a shard of another run: it has another truth"):
+        merge([tmp_path / "1", tmp_path / "2", tmp_path / "3"])
+    joined = merge([tmp_path / "1", tmp_path / "2"])
+    assert (checks(joined)["verdict"] == "accepted").all()
+    assert joined.environment["truth"] == "cpu"
+
+
+def test_a_device_that_is_not_there_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match="platform 'tpu' is not there: JAX sees cpu here") as caught:
+        verify(**SMALL, truth="tpu")
+    assert "\n" not in str(caught.value)
+
+
+def of_its_own(z: np.ndarray) -> np.ndarray:
+    return np.asarray(z) * 1.0
+
+
+def test_an_activation_that_cannot_be_lifted_is_one_sentence(monkeypatch) -> None:
+    strange = replace(ACTIVATIONS["identity"], name="strange", value=of_its_own, function=jnp.positive)
+    strange = replace(strange, derivative=lambda z: (z, jnp.ones_like(z)))
+    monkeypatch.setitem(ACTIVATIONS, "strange", strange)
+    said = r"cpu cannot work out the truth \(TypeError: a lifted array has no values yet\): leave it to numpy"
+    with pytest.raises(UsageError, match=said):
+        verify(**SMALL, truth="cpu")
+
+
+def test_an_activation_of_the_users_own_is_lifted(monkeypatch) -> None:
+    own: Activation = replace(ACTIVATIONS["tanh"], name="own", function=jnp.tanh)
+    own = replace(own, derivative=lambda z: (jnp.tanh(z), 1 - jnp.tanh(z) ** 2))
+    monkeypatch.setitem(ACTIVATIONS, "own", own)
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    case = replace(case, chain=replace(case.chain, activations=("own",) * 5))
+    judged = DeviceOracle(CPU)(case, FLOAT32)[1]
+    assert judged is not None
+    assert judged.accepted
+
+
+def test_an_oracle_that_takes_its_process_along_is_rejected_and_numpy_goes_on(monkeypatch) -> None:
+    monkeypatch.setenv("CHAINBACK_TEST_CRASHING_ORACLE", "1")
+    made = supervise(**(SMALL | {"engines": ["saboteurs:oracle", "reverse-scan"], "cases": 300}), truth="cpu")
+    assert made.exit_code == 1
+    assert made.complete
+    assert set(made.tolerance["verdict"]) == {"accepted"}
+    assert {rejection.engine for rejection in made.rejections} == {"oracle@cpu"}
+    assert "the process died of SIGSEGV while it ran (batched) at 4x1" in made.rejections[0].reason
+
+
+def test_the_judge_takes_the_bounds_of_the_device(on_cpu: DeviceOracle) -> None:
+    """A batch that NumPy does not work out is measured as one that it does."""
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    batch = Batch("lecture", 5, 1, 1, 64, 64)
+    elsewhere = Drawn.of(0, batch, case, FLOAT32, lambda case, arithmetic, _: (on_cpu.envelope(case, arithmetic), None))
+    here = Drawn.of(0, batch, case, FLOAT32)
+    found = read_answer(case, FAULTS["sign-flip"].engine(*_arguments(case)))
+    right = Answer(envelope(case).reference.astype(np.float32))
+    assert elsewhere.measure(right).accepted == here.measure(right).accepted == 64
+    assert elsewhere.measure(right).judgement.envelope is elsewhere.envelope
+    assert elsewhere.measure(found).rejected.tolist() == here.measure(found).rejected.tolist()
+    assert elsewhere.measure(found).judgement.envelope is elsewhere.here.envelope, "rejected by NumPy alone"
+    assert elsewhere.here is elsewhere.here
+    assert here.here is here
+
+
+def _arguments(case: Case) -> tuple[Any, ...]:
+    return case.chain.weights, case.chain.biases, case.chain.activations, case.inputs, case.targets
