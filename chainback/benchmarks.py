@@ -166,7 +166,7 @@ def _of_process(ran: Finished, what: str, value: float, unit: str, most: float) 
 def _batches(setting: _Setting, engines: Sequence[str], family: str, depth: int, rows: int) -> Callable[..., None]:
     """Return what verifies so many batches of a shape, drawn, judged and counted, on engines that are compiled already."""
     chosen = {name: ENGINES[name] for name in engines if not ENGINES[name].limit(depth, 1, rows)}
-    platform = Platform(setting.device.platform, (setting.device,), arithmetic_of(setting.device))
+    platform = Platform.of(setting.device.platform, (setting.device,))
     run = Run(entrants(chosen, [platform]), 0, matmul_setting(), Watch())
 
     def verify(count: int, shapes: Sequence[tuple[int, int, int]] = ()) -> None:

@@ -335,11 +335,6 @@ def _wrote(output: Path) -> str:
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--judged-as",
-    type=click.Choice(list(ARITHMETICS)),
-    help="Whose bounds answers are to keep, such as float32 on a GPU that multiplies in TF32.  [default: the device's]",
-)
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
 @_OPEN

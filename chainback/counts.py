@@ -29,7 +29,7 @@ _SWEPT = ("activation", "quantity", "method", "execution")
 #: The columns that name what a row is about.
 _NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
 #: Facts that must be the same in all shards of a run.
-_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", "truth", "judged_as", *IDENTITY)
+_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", "truth", *IDENTITY)
 
 
 def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:

@@ -25,13 +25,21 @@ class Platform:
             one by one runs on the first.
         arithmetic: What answers are judged as: theirs, under JAX's matmul precision as it is set in this thread, unless the
             user wants another one.
-        computed: The name of theirs; by default that of `arithmetic`.
+        precision: What reports call that: "tf32", or "tf32 judged as float32".
     """
 
     name: str
     devices: tuple[Any, ...]
     arithmetic: Arithmetic
-    computed: str = ""
+    precision: str
+
+    @classmethod
+    def of(cls, name: str, devices: tuple[Any, ...], judged_as: str | None = None) -> Platform:
+        """Return a platform of these devices, judged as they compute, or as another arithmetic does."""
+        theirs = arithmetic_of(devices[0])
+        if judged_as is None or judged_as == theirs.name:
+            return cls(name, devices, theirs, theirs.name)
+        return cls(name, devices, ARITHMETICS[judged_as], f"{theirs.name} judged as {judged_as}")
 
     @property
     def device(self) -> Any:
@@ -43,7 +51,7 @@ class Platform:
         return {
             "platform": self.device.platform,
             "device_kind": self.device.device_kind,
-            "matmul_precision": self.computed or self.arithmetic.name,
+            "matmul_precision": self.precision,
         }
 
 
@@ -66,9 +74,7 @@ def platforms_of(asked: str | None, judged_as: str | None = None) -> list[Platfo
             same = found[devices].name
             twice = f"{name!r} twice" if name == same else f"{same!r} and {name!r}, which are the same here"
             raise UsageError(f"`platform` names {twice}: name each once")
-        theirs = arithmetic_of(devices[0])
-        judged = theirs if judged_as is None else ARITHMETICS[judged_as]
-        found[devices] = Platform(name or devices[0].platform, devices, judged, theirs.name)
+        found[devices] = Platform.of(name or devices[0].platform, devices, judged_as)
     return list(found.values())
 
 

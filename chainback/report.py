@@ -210,10 +210,9 @@ class Report:
         environment = self.environment
         packages = environment.get("packages", {})
         where = " and ".join(environment.get("platforms", [environment.get("platform", "?")]))
-        judged = f" judged as {environment['judged_as']}" if "judged_as" in environment else ""
         return (
             f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} ({where}), "
-            f"matmul precision {environment.get('matmul_precision', '?')}{judged}, seed {environment.get('seed', '?')}"
+            f"matmul precision {environment.get('matmul_precision', '?')}, seed {environment.get('seed', '?')}"
         )
 
     def _engine_rows(self) -> Iterable[tuple[RenderableType, ...]]:
