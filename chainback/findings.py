@@ -168,6 +168,8 @@ def _steps(steps: Any) -> Section | None:
         "The triangular engines show their system: its linearisation is judged against the truth, its substitution against "
         "the exact solution of what they computed, by a bound so many times sharper than the gradient's (median)."
     )
+    if (steps["judged"] == "truth").any():
+        lead += " A device worked out the truth and the bounds: they are judged against NumPy's, to 2⁻²⁰ of each bound."
     return Section("Steps", lead, [Table(("judged", "engine", "margin", "sharper", "rows"), rows)])
 
 
