@@ -62,6 +62,8 @@ _PACKAGE = str(Path(__file__).parents[1])
 _SLACK = 1.1
 #: As many weights as a batch of a run holds.
 _WEIGHTS = 1 << 16
+#: So many batches are verified in a row, as a run does: drawing the first and judging the last overlap with nothing.
+_IN_A_ROW = 24
 #: Engines whose time grows with the depth alone.
 _LINEAR = ("reverse-scan", "reverse-remat", "triangular-substitution", "triangular-parallel")
 #: Of one chain of 10⁶ layers `jax.grad` takes a second and more at width 8.
@@ -179,7 +181,7 @@ def _batches(setting: _Setting, engines: Sequence[str], family: str, depth: int,
 
 
 def _components(setting: _Setting) -> Iterator[Figure]:
-    depth, rows, batches, sample = 8, 256 if setting.quick else _WEIGHTS // 8, 2 if setting.quick else 8, 20
+    depth, rows, batches, sample = 8, 256 if setting.quick else _WEIGHTS // 8, 2 if setting.quick else _IN_A_ROW, 20
     verify = _batches(setting, tuple(ENGINES), "lecture", depth, rows)
     case = draw_unpadded("lecture", seed=0, depth=depth, width=1, rows=rows)[0]
     loss, arrays = jax.jit(_loss(case.chain.activations)), _placed(case, setting.device)
@@ -210,7 +212,8 @@ def _batch(setting: _Setting) -> Iterator[Figure]:
     for depth, most in ((8, 20.0), (64, 60.0)):
         for family in ("lecture", "mixed"):
             rows = (1 << 9 if setting.quick else _WEIGHTS) // depth
-            verify, batches = _batches(setting, tuple(ENGINES), family, depth, rows), 4
+            verify = _batches(setting, tuple(ENGINES), family, depth, rows)
+            batches = 4 if setting.quick else _IN_A_ROW
             case = draw_unpadded(family, seed=0, depth=depth, width=1, rows=rows)[0]
             program, arrays = (
                 jax.jit(jax.vmap(jax.value_and_grad(_loss(case.chain.activations), (0, 1)))),

@@ -110,14 +110,14 @@ def test_many_cores_draw_several_batches_at_once_and_change_nothing(monkeypatch,
     at_work, most, lock = 0, 0, threading.Lock()
     draw = runner.Run.draw
 
-    def slow(self: Any, placed: Any) -> Any:
+    def slow(self: Any, placed: Any, **how: Any) -> Any:
         nonlocal at_work, most
         with lock:
             at_work += 1
             most = max(most, at_work)
         time.sleep(0.05)
         try:
-            return draw(self, placed)
+            return draw(self, placed, **how)
         finally:
             with lock:
                 at_work -= 1
