@@ -60,11 +60,13 @@ class Drawn:
         )
         return cls(place, batch, case, bounds, Yardstick(bounds, batch.judged), checked)
 
-    @cached_property
+    @property
     def here(self) -> Drawn:
         """The same batch, its truth and bound worked out here by NumPy."""
-        if isinstance(self.envelope, Derived):
-            return self
+        return self if isinstance(self.envelope, Derived) else self._worked_out_here
+
+    @cached_property
+    def _worked_out_here(self) -> Drawn:
         return Drawn.of(self.place, self.batch, self.case, self.envelope.arithmetic)
 
     @property
