@@ -24,7 +24,7 @@ from chainback.activations import ACTIVATIONS, activation
 from chainback.bounds import GRADIENT, Envelope, envelope, gradient_spread, unread
 from chainback.case import Case
 from chainback.engines.engine import TRACING
-from chainback.errors import UsageError, sentence
+from chainback.errors import EngineError, UsageError, sentence
 from chainback.judgement import Answer, Judgement, judge_answer
 from chainback.lifting import double_precision, lift, lowered
 from chainback.oracle import Truth
@@ -64,7 +64,8 @@ class DeviceOracle:
             check: Whether NumPy works this batch out whatever else it does.
 
         Raises:
-            UsageError: The device cannot compute them.
+            UsageError: The device has no program for them.
+            EngineError: The program did not end well.
         """
         if oracle.is_deep(np.moveaxis(case.chain.biases, 0, -1)):  # NumPy is quicker
             return envelope(case, arithmetic), None
@@ -85,15 +86,19 @@ class DeviceOracle:
         """Return truth and bound of a batch as the device finds them, unchecked.
 
         Raises:
-            UsageError: The device cannot compute them.
+            UsageError: The device has no program for them.
+            EngineError: The program did not end well.
         """
         chain = case.chain
         with double_precision():
             arguments = jax.device_put(
                 (chain.weights, chain.biases, programs.codes(chain.activations), case.inputs, case.targets), self.device
             )
-            found = self._program(chain.weights.shape, arithmetic, arguments)(*arguments)
-            reference, bound, decided = map(np.asarray, found)
+            program = self._program(chain.weights.shape, arithmetic, arguments)
+            try:
+                reference, bound, decided = map(np.asarray, program(*arguments))
+            except Exception as error:  # as where the device's memory is full
+                raise EngineError(f"it raised {sentence(error)}") from error
         return Envelope(reference, bound, decided, arithmetic, (chain.depth, chain.width), GRADIENT)
 
     def _program(self, shape: tuple[int, ...], arithmetic: Arithmetic, arguments: tuple[Array, ...]) -> Any:

@@ -248,7 +248,7 @@ class Run:
         try:
             with self.watch.step(Step(name, "batched", batch.depth, batch.width, batch.rows)):
                 return {arithmetic: Drawn.of(place, batch, case, arithmetic, elsewhere) for arithmetic in models}
-        except EngineError as error:  # an earlier worker did not survive it
+        except EngineError as error:  # it failed, or an earlier worker did not survive it
             drawing = self._drawn(place, batch, case)
             return {arithmetic: replace(drawn, unchecked=str(error)) for arithmetic, drawn in drawing.items()}
 

@@ -1,5 +1,8 @@
 """The truth on a device: the same numbers as NumPy's, believed as far as NumPy bears them out, and no further."""
 
+import gc
+import itertools
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -275,6 +278,37 @@ def test_an_oracle_that_takes_its_process_along_is_rejected_and_numpy_goes_on(mo
     assert set(made.tolerance["verdict"]) == {"accepted"}
     assert {rejection.engine for rejection in made.rejections} == {"oracle@cpu"}
     assert "the process died of SIGSEGV while it ran (batched) at 4x1" in made.rejections[0].reason
+
+
+def test_an_oracle_that_fails_is_rejected_and_numpy_goes_on(monkeypatch) -> None:
+    right, batches = DeviceOracle._program, itertools.count()
+
+    def full(*_: Any) -> Any:
+        raise MemoryError("the device is full")
+
+    def program(self: DeviceOracle, *asked: Any) -> Any:
+        return full if next(batches) == 3 else right(self, *asked)
+
+    monkeypatch.setattr(DeviceOracle, "_program", program)
+    made = verify(**SMALL, truth="cpu")
+    assert made.exit_code == 1
+    assert (made.tolerance["verdict"] == "accepted").all()
+    (rejection,) = made.rejections
+    assert (rejection.engine, rejection.reason) == ("oracle@cpu", "it raised MemoryError: the device is full")
+
+
+def test_a_batch_goes_when_it_is_counted() -> None:
+    """It does not hold itself: a run of many would fill the memory until somebody looks for cycles."""
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    gc.disable()
+    try:
+        drawn = Drawn.of(0, Batch("lecture", 5, 1, 1, 64, 64), case, FLOAT32)
+        assert drawn.derived is drawn.envelope
+        gone = weakref.ref(drawn)
+        del drawn
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_the_judge_takes_the_bounds_of_the_device(on_cpu: DeviceOracle) -> None:
