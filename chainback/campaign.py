@@ -404,6 +404,8 @@ def _facts(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, 
         "devices": {platform.name: len(platform.devices) for platform in platforms},
         "truth": asked.truth,
     }
+    if asked.judged_as is not None:
+        facts["judged_as"] = asked.judged_as
     if len(platforms) > 1:
         facts["platforms"] = {
             platform.name: platform.identity() | {"sharp_bound": platform.arithmetic.sharp_bound}

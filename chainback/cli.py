@@ -23,7 +23,7 @@ from chainback.errors import BuildError, ChainbackError
 from chainback.hosts import verify_on_hosts
 from chainback.isolation import Job
 from chainback.page import text, write_page
-from chainback.report import REPORT_FILES
+from chainback.report import REPORT_FILES, replay_command
 from chainback.rounding import ARITHMETICS
 from chainback.sections import markdown as in_markdown
 from chainback.showing import FORMATS, read_report
@@ -282,12 +282,8 @@ def verify(
     _announce(report)
     _leave_page(report, output / "report.html", show=show, quiet=quiet)
     if report.rejections:
-        again = "".join(f" --engine {name}" for name in own)
-        again += f" --engines {','.join(engines) if isinstance(engines, tuple) else engines}" if own else ""
-        first = report.rejections[0].engine.rpartition("@")[2]
-        again += f" --platform {first}" if first in report.environment.get("platforms", {}) else ""
-        look = "replay" if judged_as is None else f"verify --judged-as {judged_as} --case"
-        click.echo(f"Look closer: chainback {look} {report.rejections[0].case_id}{again}")
+        first = report.rejections[0]
+        click.echo(f"Look closer: {replay_command(report.environment, first.case_id, first.engine)}")
     if not quiet:
         click.echo(_wrote(output))
     return report.exit_code

@@ -221,7 +221,7 @@ def _kind(table: Table, row: int, column: int, text: str) -> str:
         return _VERDICTS[text]
     if marked := table.mark(row, column):
         return marked
-    if text.startswith("chainback replay "):
+    if text.startswith(("chainback replay ", "chainback verify ")):
         return "command"
     return "worse" if text.startswith("WORSE ") else "long" if len(text) > 60 else ""
 

@@ -359,11 +359,19 @@ _SPOKEN = (
 
 
 def replay_command(environment: dict[str, Any], case_id: str, engine: str) -> str:
-    """Return the command that runs one case of a report again, by one of the engines that its rows name."""
+    """Return the command that runs one case of a report again, by one of the engines that its rows name.
+
+    `replay` where it can: it judges by the device's own arithmetic, and by NumPy's truth.
+    """
+    truth = environment.get("truth", "")
+    if engine == f"oracle@{truth}":
+        return shlex.join(["chainback", "verify", "--truth", truth, "--case", case_id])
     platform = engine.rpartition("@")[2]
     options = ["--platform", platform] if platform in environment.get("platforms", {}) else []
     name = engine.removesuffix(f"@{platform}") if options else engine
     own = ["--engines", "none", "--engine", name] if ":" in name else ["--engines", name]
+    if judged_as := environment.get("judged_as"):
+        return shlex.join(["chainback", "verify", "--judged-as", judged_as, "--case", case_id, *own, *options])
     return shlex.join(["chainback", "replay", case_id, *own, *options])
 
 

@@ -112,6 +112,24 @@ def test_shards_are_merged(tmp_path) -> None:
     assert run("merge", "1", cwd=tmp_path).returncode == 3
 
 
+def test_answers_are_held_to_another_arithmetic(tmp_path) -> None:
+    asked = ("verify", "--cases", "100", "--ensembles", "wide", "--depths", "4", "--widths", "4", "--engines", "none")
+    asked += ("--engine", "twins:tf32_products", "--quiet")
+    assert run(*asked, "--judged-as", "tf32", cwd=tmp_path).returncode == 0
+    done = run(*asked, "--judged-as", "float32", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    command = next(line for line in done.stdout.splitlines() if line.startswith("Look closer: chainback "))
+    again = command.removeprefix("Look closer: chainback ").split()
+    assert again[:3] == ["verify", "--judged-as", "float32"]
+    assert run(*again, cwd=tmp_path).returncode == 1
+    assert run(again[0], *again[3:], "--judged-as", "tf32", cwd=tmp_path).returncode == 0
+    worked = run("verify", "--truth", "cpu", *asked[1:-3], "--engines", "reverse-scan", cwd=tmp_path)
+    assert worked.returncode == 0, worked.stderr
+    assert "truths of another oracle, against NumPy's: 1 of 1 rows accepted" in " ".join(worked.stdout.split())
+    gone = run("verify", "--truth", "gpu:7", cwd=tmp_path, JAX_PLATFORMS="cpu")
+    assert (gone.returncode, gone.stderr) == (2, "chainback: platform 'gpu:7' is not there: JAX sees cpu here\n")
+
+
 def test_two_devices_are_compared(tmp_path) -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     asked = ("verify", "--cases", "100", "--depths", "3", "--ensembles", "lecture", "--platform", "cpu:0,cpu:1")

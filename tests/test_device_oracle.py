@@ -198,6 +198,7 @@ def test_a_run_by_a_device_that_is_off_is_rejected(monkeypatch, tmp_path) -> Non
     page = report_page(read)
     assert "oracle@cpu" in page
     assert "its truth is wrong" in page
+    assert f"chainback verify --truth cpu --case {made.rejections[0].case_id}" in page
 
 
 def far_off(reference: np.ndarray, bound: np.ndarray, decided: np.ndarray) -> tuple[np.ndarray, ...]:

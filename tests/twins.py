@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainback import ENGINES
+from chainback.faults import FAULTS
 
 _RIGHT = ENGINES["reverse-scan"]
 
@@ -215,3 +216,8 @@ def by_torch(weights, biases, activations, inputs, targets):
         x = functions[name](torch.einsum("bij,bj->bi", w[:, layer], x) + b[:, layer])
     (0.5 * ((x - y) ** 2).sum()).backward()
     return w.grad.numpy(), b.grad.numpy()
+
+
+def tf32_products(*arguments):
+    """As a GPU multiplies unless it is told otherwise."""
+    return FAULTS["tf32-products"].engine(*arguments)
