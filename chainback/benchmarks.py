@@ -393,7 +393,7 @@ def _in_parallel(setting: _Setting, device: Any, depths: Sequence[int], rows: in
     race = setting.race(_waiting(batched[0], arrays), _waiting(batched[1], arrays))
     ours, theirs = map(seconds, race.seconds)
     yield Figure(f"jax.grad / {engine.name}, {rows:,} chains of depth 8", race.inverse(), "×", "", 1.0, ours, theirs)
-    elsewhere, arithmetic = DeviceOracle(device), arithmetic_of(device)
+    elsewhere, arithmetic = DeviceOracle("", device), arithmetic_of(device)
     race = setting.race(lambda: elsewhere.envelope(case, arithmetic), lambda: envelope(case, arithmetic), 3)
     ours, theirs = map(seconds, race.seconds)
     yield Figure("truth and bounds of them, NumPy / the device's oracle", race.inverse(), "×", "", 1.0, ours, theirs)

@@ -283,8 +283,8 @@ def _campaign(
     return report(stopped)
 
 
-def _oracle(truth: str) -> tuple[str, DeviceOracle] | None:
-    return None if truth == NUMPY else (f"oracle@{truth}", DeviceOracle(device_of(truth)))
+def _oracle(truth: str) -> DeviceOracle | None:
+    return None if truth == NUMPY else DeviceOracle(f"oracle@{truth}", device_of(truth))
 
 
 def _go(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, tell: Progress, start: float) -> None:

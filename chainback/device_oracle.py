@@ -47,9 +47,11 @@ class DeviceOracle:
     """Works out truth and bound of batches on a device.
 
     Attributes:
+        name: In reports.
         device: JAX's.
     """
 
+    name: str
     device: Any
     _programs: dict[Any, Any] = field(default_factory=dict)
     _met: set[Any] = field(default_factory=set)
@@ -67,7 +69,7 @@ class DeviceOracle:
             UsageError: The device has no program for them.
             EngineError: The program did not end well.
         """
-        if oracle.is_deep(np.moveaxis(case.chain.biases, 0, -1)):  # NumPy is quicker
+        if _left_to_numpy(case.chain.depth, case.chain.width, len(case)):
             return envelope(case, arithmetic), None
         found = self.envelope(case, arithmetic)
         if not (self._is_new(case, arithmetic) or check or zlib.crc32(case.ids[0].encode()) % _ONE_IN == 0):
@@ -90,29 +92,48 @@ class DeviceOracle:
             EngineError: The program did not end well.
         """
         chain = case.chain
-        with double_precision():
-            arguments = jax.device_put(
-                (chain.weights, chain.biases, programs.codes(chain.activations), case.inputs, case.targets), self.device
-            )
-            program = self._program(chain.weights.shape, arithmetic, arguments)
-            try:
-                reference, bound, decided = map(np.asarray, program(*arguments))
-            except Exception as error:  # as where the device's memory is full
-                raise EngineError(f"it raised {sentence(error)}") from error
+        program = self._program(chain.depth, chain.width, len(case), arithmetic)
+        arguments = chain.weights, chain.biases, programs.codes(chain.activations), case.inputs, case.targets
+        try:
+            with double_precision():
+                reference, bound, decided = map(np.asarray, program(*jax.device_put(arguments, self.device)))
+        except Exception as error:  # as where the device's memory is full
+            raise EngineError(f"it raised {sentence(error)}") from error
         return Envelope(reference, bound, decided, arithmetic, (chain.depth, chain.width), GRADIENT)
 
-    def _program(self, shape: tuple[int, ...], arithmetic: Arithmetic, arguments: tuple[Array, ...]) -> Any:
-        key = shape, arithmetic, tuple(ACTIVATIONS)
-        with self._lock:
-            if key not in self._programs:
-                try:
-                    with TRACING:
-                        lowering = jax.jit(partial(_envelope, arithmetic)).lower(*arguments)
-                    self._programs[key] = lowering.compile()
-                except Exception as error:  # whatever a compiler may raise, or an activation that cannot be lifted
-                    said = f"{self.device.platform} cannot work out the truth ({sentence(error)})"
-                    raise UsageError(f"{said}: leave it to numpy") from error
-            return self._programs[key]
+    def prepare(self, depth: int, width: int, rows: int, arithmetic: Arithmetic) -> None:
+        """Compile what batches of a shape will need.
+
+        Raises:
+            UsageError: The device has no program for them.
+        """
+        if not _left_to_numpy(depth, width, rows):
+            self._program(depth, width, rows, arithmetic)
+
+    def _program(self, depth: int, width: int, rows: int, arithmetic: Arithmetic) -> Any:
+        key = depth, width, rows, arithmetic, tuple(ACTIVATIONS)
+        if key not in self._programs:
+            self._programs[key] = self._compiled(depth, width, rows, arithmetic)
+        return self._programs[key]
+
+    def _compiled(self, depth: int, width: int, rows: int, arithmetic: Arithmetic) -> Any:
+        there = jax.sharding.SingleDeviceSharding(self.device)
+        asked = (rows, depth, width, width), (rows, depth, width), (depth,), (rows, width), (rows, width)
+        types = np.float32, np.float32, np.int32, np.float32, np.float32
+        arguments = [jax.ShapeDtypeStruct(*each, sharding=there) for each in zip(asked, types, strict=True)]
+        try:
+            with double_precision():
+                with TRACING:
+                    lowering = jax.jit(partial(_envelope, arithmetic)).lower(*arguments)
+                return lowering.compile()
+        except Exception as error:  # whatever a compiler may raise, or an activation that cannot be lifted
+            said = f"{self.device.platform} cannot work out the truth ({sentence(error)})"
+            raise UsageError(f"{said}: leave it to numpy") from error
+
+
+def _left_to_numpy(depth: int, width: int, rows: int) -> bool:
+    """Whether there is so little in each of many layers that NumPy is quicker."""
+    return oracle.is_deep(np.broadcast_to(np.float32(), (depth, width, rows)))
 
 
 def compared(found: Envelope, expected: Envelope) -> Judgement:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,12 +17,25 @@ from chainback.yardstick import Measured, Yardstick
 
 __all__ = ["Drawing", "Drawn", "Oracle"]
 
-#: Works out a batch elsewhere than here: maps it, an arithmetic, and whether it is to be worked out here, too, to its
-#: envelope, and to a judgement of what was found elsewhere, where it was worked out here as well.
-Oracle = Callable[[Case, Arithmetic, bool], tuple[Envelope, Judgement | None]]
-
 #: Two answers that differ at all do so, mostly, in so many cases already.
 _FIRST = 64
+
+
+class Oracle(Protocol):
+    """What works out truth and bound of batches elsewhere than here.
+
+    Attributes:
+        name: In reports.
+    """
+
+    name: str
+
+    def prepare(self, depth: int, width: int, rows: int, arithmetic: Arithmetic) -> None:
+        """Do beforehand what batches of a shape will need."""
+
+    def __call__(self, case: Case, arithmetic: Arithmetic, check: bool) -> tuple[Envelope, Judgement | None]:
+        """Return truth and bound of a batch: ours, and theirs judged, if it was worked out here, too, as `check` asks."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ from chainback.function_sweep import Sweep
 from chainback.judgement import Answer, Judgement, Steps, judge, judge_steps, read_answer
 from chainback.plan import Batch
 from chainback.protocol import Entrant, Protocol, answer, one_by_one, placed_for
+from chainback.rounding import Arithmetic
 from chainback.supervision import Step, Watch
 from chainback.sweep import Measurement
 from chainback.tally import Pair, Rejection, RowKey, StepTally, Tally
@@ -111,13 +112,14 @@ class Run:
         setting: JAX's matmul precision, to compile under in other threads.
         watch: Whoever supervises.
         case: The one case to judge, first in its batch; None for all.
-        oracle: What it is called, and what works out the batches' truth and bound; None for NumPy, here.
+        oracle: What works out the batches' truth and bound; None for NumPy, here.
         drawers: How many batches are drawn at once, with their truth. One keeps up with two cores; where there are more, the
             device may be quicker than one.
         done: How many of the batches are done.
         tasks_done: How many of the tasks are.
         counts: What was counted.
         programs: What was compiled, or is being compiled.
+        prepared: Likewise for the oracle, by shape.
     """
 
     entrants: dict[str, Entrant]
@@ -125,12 +127,13 @@ class Run:
     setting: str | None
     watch: Watch
     case: CaseId | None = None
-    oracle: tuple[str, Oracle] | None = None
+    oracle: Oracle | None = None
     drawers: int = field(default_factory=lambda: min(4, max(1, (os.cpu_count() or 1) // 4)))
     done: int = 0
     tasks_done: int = 0
     counts: Counts = field(default_factory=Counts)
     programs: dict[tuple[str, int, int, int], Future[tuple[Protocol, float]]] = field(default_factory=dict)
+    prepared: dict[tuple[int, int, int], Future[Any]] = field(default_factory=dict)
     clerk: Any = field(default_factory=_Inline)
 
     def state(self) -> tuple[int, int, Counts]:
@@ -169,7 +172,7 @@ class Run:
             if not careful:
                 self._compile_all(shapes, compilers)
                 if len(list(self._ours())) < len(self.entrants):
-                    wait(self.programs.values())  # an engine of the user's own may trace, too
+                    wait(self._being_compiled())  # an engine of the user's own may trace, too
                 side = beside.submit(self._run_tasks, tasks)
                 self._run_batches(batches, drawers, tell, time_is_up)
                 tell(0, "one by one")
@@ -208,7 +211,9 @@ class Run:
 
     def _run_tasks(self, tasks: Sequence[tuple[int, Task]]) -> None:
         if not self.watch.careful:
-            wait(self.programs.values())  # JAX before 0.5 cannot trace the same function in two threads
+            wait(
+                [*self.programs.values(), *self.prepared.values()]
+            )  # JAX before 0.5 cannot trace the same function in two threads
         with jax.default_matmul_precision(self.setting):
             for place, task in tasks:
                 self.clerk.submit(self._count_task, task(place)).result()
@@ -221,9 +226,23 @@ class Run:
     def _compile_all(self, shapes: Iterable[tuple[int, int, int]], pool: ThreadPoolExecutor) -> None:
         """Start to compile our own engines for every shape of the run, in the order in which they are needed."""
         for shape in dict.fromkeys(shapes):
+            if self.oracle is not None:
+                self.prepared[shape] = pool.submit(self._prepare, self.oracle, shape)
             for name, engine, platform in self._ours():
                 if not engine.limit(*shape):
                     self.programs[name, *shape] = pool.submit(self._compile, name, engine, platform, shape)
+
+    def _being_compiled(self) -> list[Future[Any]]:
+        return [*self.programs.values(), *self.prepared.values()]
+
+    def _prepare(self, oracle: Oracle, shape: tuple[int, int, int]) -> None:
+        with self.watch.step(Step(oracle.name, "compile", *shape)):
+            for arithmetic in self._arithmetics():
+                oracle.prepare(*shape, arithmetic)
+
+    def _arithmetics(self) -> list[Arithmetic]:
+        """Return the arithmetics that answers are judged as."""
+        return list(dict.fromkeys(entrant.platform.arithmetic for entrant in self.entrants.values()))
 
     def _compile(
         self, name: str, engine: Engine, platform: Platform, shape: tuple[int, int, int]
@@ -243,14 +262,17 @@ class Run:
         oracle = self.oracle if elsewhere else None
         return self._drawn(place, batch, case if self.case is None else _turned(case, self.case.row), oracle)
 
-    def _drawn(self, place: int, batch: Batch, case: Case, oracle: tuple[str, Oracle] | None = None) -> Drawing:
-        models = dict.fromkeys(entrant.platform.arithmetic for entrant in self.entrants.values())
+    def _drawn(self, place: int, batch: Batch, case: Case, oracle: Oracle | None = None) -> Drawing:
+        shape = batch.depth, batch.width, batch.rows
         if oracle is None:
-            return {arithmetic: Drawn.of(place, batch, case, arithmetic) for arithmetic in models}
-        name, elsewhere = oracle
+            return {arithmetic: Drawn.of(place, batch, case, arithmetic) for arithmetic in self._arithmetics()}
         try:
-            with self.watch.step(Step(name, "batched", batch.depth, batch.width, batch.rows)):
-                return {arithmetic: Drawn.of(place, batch, case, arithmetic, elsewhere) for arithmetic in models}
+            if shape in self.prepared:
+                self.prepared[shape].result()
+            with self.watch.step(Step(oracle.name, "batched", *shape)):
+                return {
+                    arithmetic: Drawn.of(place, batch, case, arithmetic, oracle) for arithmetic in self._arithmetics()
+                }
         except EngineError as error:  # it failed, or an earlier worker did not survive it
             drawing = self._drawn(place, batch, case)
             return {arithmetic: replace(drawn, unchecked=str(error)) for arithmetic, drawn in drawing.items()}
@@ -367,7 +389,7 @@ class Run:
         """Count what another oracle found of a batch that was worked out here, too."""
         if self.oracle is None or not (drawn.checked or drawn.unchecked):
             return
-        key = RowKey(self.oracle[0], "batched", drawn.batch.ensemble, drawn.batch.depth, drawn.batch.width)
+        key = RowKey(self.oracle.name, "batched", drawn.batch.ensemble, drawn.batch.depth, drawn.batch.width)
         tally = self.counts.steps.setdefault((_TRUTH, key), StepTally(key, judged=_TRUTH))
         ids, judgement = drawn.case.ids, drawn.checked
         if judgement is None:

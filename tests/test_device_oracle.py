@@ -38,7 +38,7 @@ TIMES = ["compile_s", "run_s"]
 
 @pytest.fixture(scope="module")
 def on_cpu() -> DeviceOracle:
-    return DeviceOracle(CPU)
+    return DeviceOracle("oracle@cpu", CPU)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_run_by_it_is_the_run_by_numpy(by_numpy: list[Case]) -> None:
 
 def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceOracle) -> None:
     first = draw("lecture", seed=0, depth=3, width=1, batch=7, rows=65)
-    fresh = DeviceOracle(CPU)
+    fresh = DeviceOracle("oracle@cpu", CPU)
     assert fresh(first, FLOAT32)[1] is not None, "the first batch of a shape, wherever a run begins"
     assert fresh(first, ARITHMETICS["tf32"])[1] is not None
     later = [draw("lecture", seed=0, depth=3, width=1, batch=number, rows=65) for number in range(8, 328)]
@@ -117,7 +117,7 @@ def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceOr
 
 def test_what_is_deep_and_alone_is_left_to_numpy() -> None:
     case = draw("deep", seed=0, depth=129, width=1, batch=1, rows=2)
-    fresh = DeviceOracle(CPU)
+    fresh = DeviceOracle("oracle@cpu", CPU)
     bounds, judged = fresh(case, FLOAT32)
     assert judged is None
     assert np.array_equal(bounds.reference, envelope(case).reference)
@@ -266,7 +266,7 @@ def test_an_activation_of_the_users_own_is_lifted(monkeypatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "own", own)
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
     case = replace(case, chain=replace(case.chain, activations=("own",) * 5))
-    judged = DeviceOracle(CPU)(case, FLOAT32)[1]
+    judged = DeviceOracle("oracle@cpu", CPU)(case, FLOAT32)[1]
     assert judged is not None
     assert judged.accepted
 
