@@ -332,7 +332,8 @@ def _outcome(old: dict[str, Any] | None, new: dict[str, Any] | None, drift: floa
         assert new is not None
         return ("rejected", True, "") if new["verdict"] == rejected else ("new", False, "")
     if new is None:
-        return "missing", _RANKS[old["verdict"]] < _RANKS[Verdict.NOT_RUN], ""
+        # Where NumPy works out the truth there is none of a device to be checked.
+        return "missing", _RANKS[old["verdict"]] < _RANKS[Verdict.NOT_RUN] and old.get("judged") != "truth", ""
     rank_old, rank_new = _RANKS[old["verdict"]], _RANKS[new["verdict"]]
     if new["verdict"] == rejected:
         return "rejected", rank_old < rank_new or new.get("rejected", 0) > old.get("rejected", 0), ""

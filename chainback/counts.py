@@ -207,7 +207,7 @@ def resumed(folder: str | os.PathLike[str], facts: dict[str, Any]) -> Resumed:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
         raise UsageError(f"cannot read {path}: it is damaged: begin the run anew in another folder") from None
-    wanted = json.loads(json.dumps(_run_of(facts)))
+    wanted, run = json.loads(json.dumps(_run_of(facts))), {"truth": "numpy"} | run
     if different := [name for name in run | wanted if run.get(name) != wanted.get(name)]:
         raise UsageError(f"{folder} holds another run: it has another {', '.join(different)}")
     return Resumed((int(done), int(tasks_done), counts), float(elapsed))

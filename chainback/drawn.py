@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from chainback.bounds import Derived, Envelope, envelope
+from chainback.bounds import GRADIENT, Derived, Envelope, envelope
 from chainback.case import Case
 from chainback.judgement import Answer, Judgement, judge_answer
 from chainback.plan import Batch
 from chainback.rounding import Arithmetic
 from chainback.yardstick import Measured, Yardstick
 
-__all__ = ["Drawing", "Drawn", "Oracle"]
+__all__ = ["Drawing", "Drawn", "Oracle", "compared"]
 
+#: How far another oracle may be off, as a share of each bound: next to it, what float32 loses is a million times more.
+_SHARE = 2.0**-20
+#: What is compared: truth and bound of every component.
+_BOTH = (*GRADIENT, *((f"bound of {name}", rank) for name, rank in GRADIENT))
 #: Two answers that differ at all do so, mostly, in so many cases already.
 _FIRST = 64
 
@@ -73,31 +77,31 @@ class Drawn:
         return cls(place, batch, case, bounds, Yardstick(bounds, batch.judged), checked)
 
     @property
-    def here(self) -> Drawn:
-        """The same batch, its truth and bound worked out here by NumPy."""
-        return self if isinstance(self.envelope, Derived) else self._worked_out_here
-
-    @cached_property
-    def _worked_out_here(self) -> Drawn:
-        return Drawn.of(self.place, self.batch, self.case, self.envelope.arithmetic)
-
-    @property
     def derived(self) -> Derived:
-        """Truth and bound with all that they were derived from."""
-        bounds = self.here.envelope
-        assert isinstance(bounds, Derived)
-        return bounds
+        """Truth and bound with all that they were derived from, where they were worked out here."""
+        assert isinstance(self.envelope, Derived)
+        return self.envelope
+
+    def settled(self, answers: Iterable[Answer]) -> Drawn:
+        """Return the batch by whose truth and bound these answers are to be counted.
+
+        That is this one, unless it was worked out elsewhere and one of them would be rejected by it: NumPy then works it out
+        here, and by that all of them are counted, and the other oracle is judged.
+        """
+        if isinstance(self.envelope, Derived):
+            return self
+        if not any(self.measure(answer).rejected.any() for answer in answers if answer.components is not None):
+            return self
+        here = Drawn.of(self.place, self.batch, self.case, self.envelope.arithmetic)
+        return replace(here, checked=compared(self.envelope, here.envelope), placed=self.placed)
 
     def measure(self, answer: Answer) -> Measured:
-        """Return an answer, judged and measured; rejected it is by NumPy alone."""
+        """Return an answer, judged and measured."""
         for known, measured in self.measured:
             if _begin_alike(answer, known) and answer.same_bits(known):
                 return measured
-        found = Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)
-        if found.rejected.any() and self.here is not self:
-            found = self.here.measure(answer)
-        self.measured.append((answer, found))
-        return found
+        self.measured.append((answer, Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)))
+        return self.measured[-1][1]
 
 
 #: A batch under each arithmetic of a run: the cases and their truth are the same, the bound is not.
@@ -107,3 +111,17 @@ Drawing = dict[Arithmetic, Drawn]
 def _begin_alike(a: Answer, b: Answer) -> bool:
     first, second = a.components, b.components
     return first is not None and second is not None and np.array_equal(first[:_FIRST], second[:_FIRST], equal_nan=True)
+
+
+def compared(found: Envelope, expected: Envelope) -> Judgement:
+    """Judge an envelope by another one of the same cases: each truth, and each bound, to within 2⁻²⁰ of that bound.
+
+    Where one decides a case and the other does not, the first is wrong about it.
+    """
+    reference = np.concatenate([expected.reference, expected.bound], axis=1)
+    bound = _SHARE * np.concatenate([expected.bound, expected.bound], axis=1)
+    got = np.concatenate([found.reference, found.bound], axis=1)
+    at_odds = found.decided != expected.decided
+    got[at_odds] = np.nan
+    within = replace(expected, reference=reference, bound=bound, decided=expected.decided | at_odds, layout=_BOTH)
+    return judge_answer(within, Answer(got))

@@ -364,14 +364,17 @@ def replay_command(environment: dict[str, Any], case_id: str, engine: str) -> st
     `replay` where it can: it judges by the device's own arithmetic, and by NumPy's truth.
     """
     truth = environment.get("truth", "")
-    if engine == f"oracle@{truth}":
-        return shlex.join(["chainback", "verify", "--truth", truth, "--case", case_id])
+    apart = ["--case", case_id, "--output", "chainback-case"]  # the report stays where it is
+    judged_as = environment.get("judged_as")
+    as_what = ["--judged-as", judged_as] if judged_as else []
+    if engine.split(" for ")[0] == f"oracle@{truth}":
+        return shlex.join(["chainback", "verify", "--truth", truth, *as_what, *apart])
     platform = engine.rpartition("@")[2]
     options = ["--platform", platform] if platform in environment.get("platforms", {}) else []
     name = engine.removesuffix(f"@{platform}") if options else engine
     own = ["--engines", "none", "--engine", name] if ":" in name else ["--engines", name]
-    if judged_as := environment.get("judged_as"):
-        return shlex.join(["chainback", "verify", "--judged-as", judged_as, "--case", case_id, *own, *options])
+    if as_what:
+        return shlex.join(["chainback", "verify", *as_what, *apart, *own, *options])
     return shlex.join(["chainback", "replay", case_id, *own, *options])
 
 

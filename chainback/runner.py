@@ -288,9 +288,11 @@ class Run:
         batch = next(iter(drawing.values())).batch
         shape = (batch.depth, batch.width, batch.rows)
         answers: dict[str, Measured] = {}
-        to_count: list[Callable[[], None]] = [partial(self._judge_oracle, drawn) for drawn in drawing.values()]
+        given: list[tuple[Arithmetic, Answer]] = []
+        to_count: list[Callable[[], None]] = [partial(self._settle, drawing, given)]
         for name, entrant in self.entrants.items():
-            engine, drawn = entrant.engine, drawing[entrant.platform.arithmetic]
+            arithmetic = entrant.platform.arithmetic
+            engine, drawn = entrant.engine, drawing[arithmetic]
             self.watch.interruption.check()
             if isinstance(engine, Engine) and (reason := engine.limit(*shape)):
                 to_count.append(partial(self._declined, name, drawn, reason))
@@ -303,7 +305,8 @@ class Run:
             except EngineError as error:
                 to_count.append(partial(self._failed, name, drawn, str(error)))
                 continue
-            to_count.append(partial(self._judge, name, program, drawn, answered, answers))
+            given.append((arithmetic, answered.answer))
+            to_count.append(partial(self._judge, name, program, drawing, arithmetic, answered, answers))
         return self.clerk.submit(self._count_batch, batch, to_count, answers)
 
     def _ask(self, program: Protocol, drawn: Drawn) -> _Answered:
@@ -368,9 +371,16 @@ class Run:
         self.tally(name, "batched", drawn.batch).compile_s += seconds
 
     def _judge(
-        self, name: str, program: Protocol, drawn: Drawn, answered: _Answered, answers: dict[str, Measured]
+        self,
+        name: str,
+        program: Protocol,
+        drawing: Drawing,
+        arithmetic: Arithmetic,
+        answered: _Answered,
+        answers: dict[str, Measured],
     ) -> None:
         """Judge an answer; on the first batch of a row see whether it repeats itself, and judge its two steps apart."""
+        drawn = drawing[arithmetic]
         ids, tally = drawn.case.ids, self.tally(name, "batched", drawn.batch)
         tally.run_s += answered.seconds
         measured = drawn.measure(answered.answer)
@@ -385,11 +395,18 @@ class Run:
         if answered.system is not None:
             self._judge_steps(drawn, tally.key, judge_steps(drawn.case, *answered.system, drawn.derived))
 
+    def _settle(self, drawing: Drawing, given: Sequence[tuple[Arithmetic, Answer]]) -> None:
+        """Decide by whose truth and bounds a batch is counted; count how another oracle's compare with NumPy's."""
+        for arithmetic, drawn in drawing.items():
+            drawing[arithmetic] = drawn.settled(answer for whose, answer in given if whose == arithmetic)
+            self._judge_oracle(drawing[arithmetic])
+
     def _judge_oracle(self, drawn: Drawn) -> None:
-        """Count what another oracle found of a batch that was worked out here, too."""
         if self.oracle is None or not (drawn.checked or drawn.unchecked):
             return
-        key = RowKey(self.oracle.name, "batched", drawn.batch.ensemble, drawn.batch.depth, drawn.batch.width)
+        several = len(self._arithmetics()) > 1
+        name = f"{self.oracle.name} for {drawn.envelope.arithmetic.name}" if several else self.oracle.name
+        key = RowKey(name, "batched", drawn.batch.ensemble, drawn.batch.depth, drawn.batch.width)
         tally = self.counts.steps.setdefault((_TRUTH, key), StepTally(key, judged=_TRUTH))
         ids, judgement = drawn.case.ids, drawn.checked
         if judgement is None:

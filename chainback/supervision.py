@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import pickle
 import queue
@@ -59,6 +60,7 @@ class Step:
         depth: Of the chains.
         width: Of the chains.
         rows: Cases in the batch.
+        turn: Which of a worker's steps it is: several may do the same at once.
     """
 
     engine: str
@@ -66,6 +68,7 @@ class Step:
     depth: int = 0
     width: int = 0
     rows: int = 0
+    turn: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         shape = f" at {self.depth}x{self.width}, {self.rows} at once" if self.depth else ""
@@ -132,6 +135,7 @@ class Watch:
     interruption: Interruption = field(default_factory=Interruption)
     publish: Callable[[Report], None] | None = None
     report: Callable[[], Report] | None = None
+    _turns: Iterator[int] = field(default_factory=itertools.count)
     _handed_over: float = field(default_factory=time.monotonic)
     _published: float = field(default_factory=time.monotonic)
 
@@ -152,6 +156,7 @@ class Watch:
         if self.send is None:
             yield
             return
+        step = replace(step, turn=next(self._turns))
         self.send(("begin", step))
         try:
             yield
@@ -220,7 +225,7 @@ class _Worker:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self._child = Child(_WORKER)
-        self._begun: dict[Step, float] = {}
+        self._begun: dict[int, tuple[Step, float]] = {}
         self.checkpoint: bytes | None = None
         self.started = False
         self._child.tell(job)
@@ -255,9 +260,9 @@ class _Worker:
                     return "death", death
                 continue
             if kind == "begin":
-                self._begun[content] = time.monotonic()
+                self._begun[content.turn] = content, time.monotonic()
             elif kind == "end":
-                self._begun.pop(content, None)
+                self._begun.pop(content.turn, None)
             elif kind == "started":
                 self.started = True
             elif kind == "checkpoint":
@@ -272,7 +277,7 @@ class _Worker:
                 return kind, content
 
     def _overstayed(self, time_limit: float, memory_limit: float) -> _Death | None:
-        for step, begun in self._begun.items():
+        for step, begun in self._begun.values():
             if time.monotonic() - begun > time_limit:
                 return _Death(f"it did not end within {time_limit:g} s", step)
         held = _resident(self._child.process.pid)
@@ -290,7 +295,7 @@ class _Worker:
         return _Death(f"the process died of {name}", self._only())
 
     def _only(self) -> Step | None:
-        return next(iter(self._begun)) if len(self._begun) == 1 else None
+        return next(iter(self._begun.values()))[0] if len(self._begun) == 1 else None
 
 
 def _resident(process: int) -> float:

@@ -163,6 +163,18 @@ def test_a_watch_refuses_what_was_lost_and_tells_what_is_done() -> None:
     assert pickle.loads(sent[-1][1]) == {"done": 3}
 
 
+def test_two_that_do_the_same_are_told_apart() -> None:
+    """One of two drawers that dies, or hangs, must not be taken for the one that is done."""
+    told: list[Any] = []
+    watch, step = Watch(told.append), Step("oracle@cpu", "batched", 3, 1, 9)
+    with watch.step(step):
+        with watch.step(step):
+            pass
+        assert [kind for kind, _ in told] == ["begin", "begin", "end"]
+        assert told[1][1].turn == told[2][1].turn != told[0][1].turn
+        assert told[0][1] == told[1][1] == step, "what is lost is lost for all"
+
+
 def test_an_interruption_is_asked_for_once() -> None:
     interruption = Interruption()
     interruption.check()
