@@ -38,14 +38,13 @@ class Histogram:
         places, counts = state
         self.counts[places] = counts
 
-    def add(self, values: Array, ignored_zeros: int = 0, times: int = 1) -> None:
-        """Count the values, each so many times, except for so many of the zeros among them."""
+    def add(self, values: Array, ignored_zeros: int = 0) -> None:
+        """Count the values, except for so many of the zeros among them."""
         with np.errstate(over="ignore", invalid="ignore"):
             values = values.astype(np.float32)
         counts = np.bincount(values.view(np.uint32).ravel() >> self._SHIFT, minlength=2 * self._BINS)
-        counts[0] -= ignored_zeros
-        counts *= times
         self.counts += counts[: self._BINS] + counts[self._BINS :]  # 0 × ∞ is a NaN whose sign is set
+        self.counts[0] -= ignored_zeros
 
     def merge(self, other: Histogram) -> None:
         """Count what another one counted."""

@@ -20,11 +20,11 @@ kernel costs the compiler 10 to 20 ms, and an engine at one shape has 40 to 1,70
 Of a batch of 65,536 weights, 8 layers, width 1, both cores together spent 86 ms, and 37 ms once answers with the same bits
 are judged and measured once; truth and bound lie in memory as answers do (a component took 17 ns to judge and measure, and
 takes 9); glibc keeps memory that arrays leave (`environment.start_jax`); a batch is put on its devices once, and not for
-each engine (0.3 ms). On a quicker machine a batch took 18 ms of time, and 16 ms once of large batches a quarter enters the
-histograms: NumPy counts under Python's lock. What made no difference: larger or smaller batches; JAX's synchronous
-dispatch; one thread for Eigen; a shorter switch interval of Python's threads. Without hashes, histograms and pairs at all
-it is a fifth less; one thread alone takes 20 ms; two that each took whole batches would be a tenth quicker at depth 8, no
-quicker at 64.
+each engine (0.3 ms). What made no difference: larger or smaller batches; JAX's synchronous dispatch; one thread for Eigen;
+a shorter switch interval of Python's threads. On a quicker machine a batch takes 18 ms, and 20 ms by one thread alone;
+without hashes, histograms and pairs at all 15 ms; two threads that each took whole batches would take 15 ms at depth 8, and
+save nothing at depth 64. A quarter of a batch in the histograms would save a tenth, and leave quantiles of rare events to
+chance.
 """
 
 from __future__ import annotations

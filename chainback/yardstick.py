@@ -20,10 +20,6 @@ from chainback.moments import Histogram, Mean, row_sums
 __all__ = ["Agreement", "Allowance", "Measured", "Yardstick"]
 
 Array = np.ndarray
-#: Of batches of 4 · 256 cases and more one in four enters the histograms, and counts four times: to count all of them took a
-#: fifth of a run's time, and what 256 cases and more of every batch say of a quantile is as fine as its bin.
-_EVERY = 4
-_MANY = 256
 
 
 class Yardstick:
@@ -34,8 +30,6 @@ class Yardstick:
         per_u: 1 / (u |reference|) where the reference is a normal number, else 0.
         per_bound: 1 / bound.
         abnormal: How many counted components have no normal reference.
-        every: Each how many-th case enters the histograms, and counts for so many.
-        abnormal_told: How many components of those cases have no normal reference.
         informative: How many counted components are judged sharply: bound <= `Arithmetic.sharp_bound` · |reference|.
         informative_pairs: How many are, when two answers of that bound are compared.
         per_truth: 1 / (u reference), with its sign, where a component is judged sharply and its reference is normal, else 0.
@@ -68,19 +62,12 @@ class Yardstick:
             told = counted & (bound > 0.0) if self.some_exact else counted
             self.per_signed_bound = _where(told, np.copysign(self.per_bound, reference))
             self.abnormal = int(normal.size - np.count_nonzero(normal))
-            self.every = _EVERY if len(normal) >= _EVERY * _MANY else 1
-            self.abnormal_told = int(normal[:: self.every].size - np.count_nonzero(normal[:: self.every]))
-            self.bounds = self.histogram(bound[:: self.every] * self.per_u[:: self.every], self.abnormal_told)
+            self.bounds = Histogram()
+            self.bounds.add(bound * self.per_u, ignored_zeros=self.abnormal)
         self.informative = int(np.count_nonzero(informative))
         self.informative_pairs = int(np.count_nonzero(bound <= 0.5 * sharp))
         self.sharp = row_sums(counted.astype(np.float32)).astype(np.int64)
         self.sharp_components = int(self.sharp.sum())
-
-    def histogram(self, told: Array, ignored_zeros: int = 0) -> Histogram:
-        """Return the histogram of what is told of each `every`-th counted case."""
-        found = Histogram()
-        found.add(told, ignored_zeros, self.every)
-        return found
 
     def select(self, components: Array) -> Array:
         """Return the components of the counted cases."""
@@ -144,8 +131,9 @@ class Measured:
             if yardstick.some_exact:  # 0 / 0
                 self._margin[error == 0.0] = 0.0
             in_u = error * yardstick.per_u
-            self.margins = yardstick.histogram(self._margin[:: yardstick.every])
-            self.errors = yardstick.histogram(in_u[:: yardstick.every], yardstick.abnormal_told)
+            self.margins, self.errors = Histogram(), Histogram()
+            self.margins.add(self._margin)
+            self.errors.add(in_u, ignored_zeros=yardstick.abnormal)
             self.error_max, self.margin_max = _nan_as_infinity(in_u), _nan_as_infinity(self._margin)
 
     def _mean(self, sums: Array) -> Mean:
