@@ -95,8 +95,8 @@ def verify(
             cases, judged under the arithmetic there, and is called `reverse-scan@gpu`; the engines on one are compared with
             those on another, too. An engine of the user's own is called while the platform's first device is JAX's default.
         truth: What works out the truth and the bounds of batches: "numpy", or a device, as "gpu" or "gpu:1". What a device
-            finds is judged against NumPy's on the first batch of each row and on one in sixteen of the rest, and is a row
-            of `steps`; an answer that it would have rejected is judged by NumPy's. See `device_oracle`.
+            finds is judged against NumPy's, in rows of `steps`: on the first batch of each row, on one in sixteen of the
+            rest, and on each with a case that it leaves undecided or an answer that it rejects. See `device_oracle`.
         judged_as: The arithmetic whose bounds every answer is to keep: "float32", "tf32" or "bfloat16". Default: that which
             JAX's matmul precision means on its device. With "float32" a GPU that multiplies in TF32 is rejected.
         activations: Whether to sweep every activation alone, too.

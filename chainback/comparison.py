@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import hypot, isfinite
 from pathlib import Path
 from statistics import NormalDist
@@ -88,6 +88,15 @@ class Reading:
             "seed": ", ".join(sorted({str(parsed.seed) for parsed in ids})),
             **versions,
         }
+
+    def truth(self) -> str:
+        """Return what worked out the truth: NumPy, or a device."""
+        return self.environment.get("truth", "numpy")
+
+    def without_its_oracle(self) -> Reading:
+        """Return it without the rows that judge a device's truth."""
+        kept = {name: frame[frame["judged"] != "truth"] for name, frame in self.tables.items() if name == "steps"}
+        return replace(self, tables=self.tables | kept)
 
     def machine(self) -> list[Any]:
         """Return what decides the bits of a result."""
@@ -236,6 +245,8 @@ def compare(
     if not 0.0 < false_alarm < 1.0:
         raise UsageError(f"`false_alarm` must be a probability between 0 and 1, got {false_alarm}")
     before, after = read(old), read(new)
+    if before.truth() != after.truth():  # what worked out the truth there has no part in what is new
+        before = before.without_its_oracle()
     _require_comparable(before, after)
     sampled = sum(len(before.tables[name]) for name in ("tolerance", "steps") if name in before.tables)
     drift = NormalDist().inv_cdf(1.0 - false_alarm / (2.0 * len(_SAMPLED) * max(1, sampled)))
@@ -332,8 +343,7 @@ def _outcome(old: dict[str, Any] | None, new: dict[str, Any] | None, drift: floa
         assert new is not None
         return ("rejected", True, "") if new["verdict"] == rejected else ("new", False, "")
     if new is None:
-        # Where NumPy works out the truth there is none of a device to be checked.
-        return "missing", _RANKS[old["verdict"]] < _RANKS[Verdict.NOT_RUN] and old.get("judged") != "truth", ""
+        return "missing", _RANKS[old["verdict"]] < _RANKS[Verdict.NOT_RUN], ""
     rank_old, rank_new = _RANKS[old["verdict"]], _RANKS[new["verdict"]]
     if new["verdict"] == rejected:
         return "rejected", rank_old < rank_new or new.get("rejected", 0) > old.get("rejected", 0), ""

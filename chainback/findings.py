@@ -164,12 +164,13 @@ def _steps(steps: Any) -> Section | None:
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         decided = its[its["verdict"] != str(Verdict.UNDECIDED)]
         rows.append([str(judged), str(engine), number(decided["margin_max"].max()), sharper, verdicts])
-    lead = (
-        "The triangular engines show their system: its linearisation is judged against the truth, its substitution against "
-        "the exact solution of what they computed, by a bound so many times sharper than the gradient's (median)."
-    )
-    if (steps["judged"] == "truth").any():
-        lead += " A device worked out the truth and the bounds: they are judged against NumPy's, to 2⁻²⁰ of each bound."
+    said = {
+        "substitution": "The triangular engines show their system: its linearisation is judged against the truth, its "
+        "substitution against the exact solution of what they computed, by a bound so many times sharper than the "
+        "gradient's (median).",
+        "truth": "A device worked out the truth and the bounds: they are judged against NumPy's, to 2⁻²⁰ of each bound.",
+    }
+    lead = " ".join(sentence for judged, sentence in said.items() if (steps["judged"] == judged).any())
     return Section("Steps", lead, [Table(("judged", "engine", "margin", "sharper", "rows"), rows)])
 
 

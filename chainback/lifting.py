@@ -46,9 +46,10 @@ def lowered(value: Any) -> Any:
 class Lifted(NDArrayOperatorsMixin):
     """An array of JAX that NumPy code takes for one of NumPy's.
 
-    It differs in two things. What is taken out of it by an index is a copy: code that would assign to such a part, and mean
-    the whole, is refused. And whether *any* element is true may not be known yet: the answer is yes, so that code which asks
-    in order to save work does the work.
+    It differs in three things. What NumPy would take out of it as a view, by an index or as `swapaxes` does, is a copy: code
+    that would assign to such a part, and mean the whole, is refused; and a part does not follow what the whole is later
+    assigned. An index beyond its end is not noticed. And whether *any* element is true may not be known yet: the answer is
+    yes, so that code which asks in order to save work does the work.
     """
 
     def __init__(self, array: Array, *, part: bool = False) -> None:
@@ -61,6 +62,8 @@ class Lifted(NDArrayOperatorsMixin):
         found = _of_the_same_name(ufunc)(*lowered(inputs), **others)
         if out is not None:
             (target,) = out
+            if not np.can_cast(found.dtype, target.dtype, "same_kind"):
+                raise TypeError(f"np.{ufunc.__name__} gives {found.dtype}, which is not put into {target.dtype}")
             return target._hold(found.astype(target.dtype))
         return tuple(map(Lifted, found)) if isinstance(found, tuple) else Lifted(found)
 
@@ -72,7 +75,8 @@ class Lifted(NDArrayOperatorsMixin):
             target._hold(jnp.where(lowered(named["where"]), lowered(source), target.array))
             return None
         named = {name: lowered(value) for name, value in named.items()}
-        return Lifted(_of_the_same_name(function)(*lowered(arguments), **named))
+        found = _of_the_same_name(function)(*lowered(arguments), **named)
+        return Lifted(found, part=function.__name__ not in _OF_ITS_OWN)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError("a lifted array has no values yet")
@@ -140,6 +144,10 @@ class Lifted(NDArrayOperatorsMixin):
     def prod(self, axis: Any) -> Lifted:
         """Reduce."""
         return Lifted(self.array.prod(axis))
+
+
+#: Functions whose result is never a view of their arguments.
+_OF_ITS_OWN = {"zeros_like", "ones_like", "empty_like", "full_like", "copy", "where", "stack", "concatenate", "einsum"}
 
 
 def _of_the_same_name(function: Any) -> Callable[..., Any]:

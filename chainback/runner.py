@@ -211,9 +211,7 @@ class Run:
 
     def _run_tasks(self, tasks: Sequence[tuple[int, Task]]) -> None:
         if not self.watch.careful:
-            wait(
-                [*self.programs.values(), *self.prepared.values()]
-            )  # JAX before 0.5 cannot trace the same function in two threads
+            wait(self._being_compiled())  # JAX before 0.5 cannot trace the same function in two threads
         with jax.default_matmul_precision(self.setting):
             for place, task in tasks:
                 self.clerk.submit(self._count_task, task(place)).result()

@@ -238,10 +238,10 @@ def _batch_of(note: str) -> int:
 
 @dataclass
 class StepTally(Tally):
-    """The running count behind one row of `steps.csv`: one step of the triangular method, judged by itself.
+    """The running count behind one row of `steps.csv`: one step of the triangular method, or of the judge's, by itself.
 
     Attributes:
-        judged: Which: "linearisation" or "substitution".
+        judged: Which: "linearisation" or "substitution"; or "truth", where a device worked that out.
         ratios: How many times sharper the step's bound is than the gradient's, for each component of a substitution.
     """
 

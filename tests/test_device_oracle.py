@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chainback import Case, UsageError, draw, merge, verify
+from chainback import Case, UsageError, compare, draw, merge, verify
 from chainback.activations import ACTIVATIONS, Activation
 from chainback.bounds import Envelope, envelope
 from chainback.device_oracle import DeviceOracle
@@ -33,6 +33,8 @@ CPU = jax.devices("cpu")[0]
 #: Three batches and more of each row, of 64 cases about.
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 3000, "seed": 1, "depths": [4], "samples": False}
 SMALL |= {"engines": ["reverse-scan", "triangular-substitution"], "activations": False}
+#: JAX has had algorithms for products since 0.4.36.
+ALGORITHMS = pytest.mark.skipif(not hasattr(jax.lax, "DotAlgorithmPreset"), reason="this JAX knows no algorithms")
 TIMES = ["compile_s", "run_s"]
 
 
@@ -233,6 +235,26 @@ def test_nothing_is_rejected_or_left_out_on_the_word_of_the_device(wrong: Callab
     assert made.agreement["disagreeing"].sum() == 0
 
 
+def test_runs_by_different_oracles_are_compared(monkeypatch) -> None:
+    """What judges a device's truth is missed where a device works it out again, and there alone."""
+    by_numpy, by_device = verify(**SMALL), verify(**SMALL, truth="cpu")
+    for old, new in ((by_numpy, by_device), (by_device, by_numpy)):
+        assert compare(old, new).worse == []
+    unchecked = replace(by_device, steps=by_numpy.steps)
+    assert {row["outcome"] for row in compare(by_device, unchecked).worse} == {"missing"}
+    planted(monkeypatch, a_little_off, lambda case: False)
+    wrong = compare(by_numpy, verify(**SMALL, truth="cpu")).worse
+    assert {(row["outcome"], row["table"]) for row in wrong} == {("rejected", "steps")}
+
+
+def test_one_case_shows_again_what_was_wrong(monkeypatch) -> None:
+    """The command that a rejected oracle names."""
+    one: dict[str, Any] = {"case": "lecture@1:1:4x1:1:0/128", "engines": ["reverse-scan"], "truth": "cpu"}
+    assert verify(**one).accepted
+    planted(monkeypatch, far_off, lambda case: False)
+    assert {rejection.engine for rejection in verify(**one).rejections} == {"oracle@cpu"}
+
+
 @pytest.mark.parametrize("fault", ["sign-flip", "stale-residual", "dropped-layer"])
 def test_a_wrong_engine_is_rejected_with_the_same_words(fault: str) -> None:
     asked = SMALL | {"engines": ["reverse-scan", FAULTS[fault].engine], "ensembles": ["lecture"]}
@@ -354,11 +376,9 @@ class Unchecked:
         return self.oracle.envelope(case, arithmetic), None
 
 
-@pytest.mark.parametrize("setting", ["highest", "bfloat16", "F32_F32_F32"])
+@pytest.mark.parametrize("setting", ["highest", "bfloat16", pytest.param("F32_F32_F32", marks=ALGORITHMS)])
 def test_the_precision_under_test_does_not_reach_the_truth(setting: str) -> None:
     """A product of float64 obeys JAX's matmul precision."""
-    if setting == "F32_F32_F32" and tuple(map(int, jax.__version__.split(".")[:2])) < (0, 5):
-        pytest.skip("this JAX knows no algorithms")
     case = draw("wide", seed=5, depth=3, width=4, batch=3, rows=65)
     with jax.default_matmul_precision(setting):
         assert compared(DeviceOracle("", CPU).envelope(case, FLOAT32), envelope(case)).accepted

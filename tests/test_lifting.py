@@ -93,6 +93,23 @@ def copied_into_a_part(a: Any) -> Any:
     return a
 
 
+def into_a_view(a: Any) -> Any:
+    np.swapaxes(a, 0, 1)[0] = 7.0
+    return a
+
+
+def through_a_view(a: Any) -> Any:
+    flat = np.ravel(a)
+    flat *= 2.0
+    return a
+
+
+def into_integers(a: Any) -> Any:
+    found = np.zeros_like(a, dtype=np.int64)
+    found += a
+    return found
+
+
 def reduced_by_a_ufunc(a: Any) -> Any:
     return np.add.reduce(a)
 
@@ -115,6 +132,9 @@ def decided_by_a_value(a: Any) -> Any:
         (through_a_part, "a part of a lifted array is a copy: assign to the whole"),
         (into_a_part, "a part of a lifted array is a copy: assign to the whole"),
         (copied_into_a_part, "a part of a lifted array is a copy: assign to the whole"),
+        (into_a_view, "a part of a lifted array is a copy: assign to the whole"),
+        (through_a_view, "a part of a lifted array is a copy: assign to the whole"),
+        (into_integers, "np.add gives float64, which is not put into int64"),
         (reduced_by_a_ufunc, "np.add.reduce cannot be lifted"),
         (unknown_to_jax, "wrightomega cannot be lifted: JAX has no function of that name"),
         (of_another_library, "a lifted array has no values yet"),
