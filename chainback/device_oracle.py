@@ -121,7 +121,7 @@ class DeviceOracle:
         arguments = [jax.ShapeDtypeStruct(*each, sharding=there) for each in zip(asked, types, strict=True)]
         try:
             # The settings are the tested program's; a product of float64 obeys the first of them, too.
-            with double_precision(), jax.default_matmul_precision("highest"), jax.numpy_rank_promotion("allow"):
+            with double_precision(), jax.default_matmul_precision("float32"), jax.numpy_rank_promotion("allow"):
                 with TRACING:
                     lowering = jax.jit(partial(_envelope, arithmetic)).lower(*arguments)
                 return lowering.compile()
