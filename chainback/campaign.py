@@ -284,7 +284,12 @@ def _campaign(
 
 
 def _oracle(truth: str) -> DeviceOracle | None:
-    return None if truth == NUMPY else DeviceOracle(f"oracle@{truth}", device_of(truth))
+    if truth == NUMPY:
+        return None
+    try:
+        return DeviceOracle(f"oracle@{truth}", device_of(truth))
+    except UsageError as error:
+        raise UsageError(f"the truth is worked out by {NUMPY!r} or a device: {error}") from None
 
 
 def _go(run: Run, platforms: Sequence[Platform], asked: _Asked, work: _Work, tell: Progress, start: float) -> None:

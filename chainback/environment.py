@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import sys
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def _keep_compiled() -> None:
 
     A compiled program runs on the processor that it was compiled for, so each kind has a folder of its own there. JAX looks
     a program up by all that decides it: the program, its own version and the compiler's, flags, and the device. With
-    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew.
+    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew. So is a program whose file cannot be read, as where a
+    process died while it wrote it, or another one is writing it now: JAX would warn of each, in each run.
     """
     jax = importlib.import_module("jax")
     settings: dict[str, Any] = {
@@ -89,9 +91,12 @@ def _keep_compiled() -> None:
     for name, value in settings.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    warnings.filterwarnings("ignore", _UNREADABLE)
     importlib.import_module("jax.monitoring").register_event_listener(_listen)
 
 
+#: How JAX warns of it.
+_UNREADABLE = "Error (reading|writing) persistent compilation cache entry"
 #: How often JAX looked for a compiled program, and found it.
 _LOOKED = {"/jax/compilation_cache/compile_requests_use_cache": 0, "/jax/compilation_cache/cache_hits": 0}
 

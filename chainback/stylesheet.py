@@ -26,7 +26,10 @@ body {
   margin: 0 auto; padding: 1rem clamp(0.75rem, 3vw, 2rem) 4rem; max-width: 76rem;
   background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
 }
-header { border-left: 0.5rem solid var(--doubt); background: var(--card); padding: 0.9rem 1.2rem; border-radius: 0.4rem; }
+header {
+  border-left: 0.5rem solid var(--doubt); background: var(--card); padding: 0.9rem 1.2rem; border-radius: 0.4rem;
+  overflow-wrap: anywhere;
+}
 header.none { border-color: var(--soft); } .none h1 { color: var(--ink); }
 header.accepted { border-color: var(--good); } header.rejected { border-color: var(--bad); }
 h1 { margin: 0; font-size: 1.7rem; letter-spacing: 0.02em; color: var(--doubt); }

@@ -276,7 +276,7 @@ def test_shards_are_of_one_truth(tmp_path) -> None:
 
 
 def test_a_device_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(UsageError, match="platform 'tpu' is not there: JAX sees cpu here") as caught:
+    with pytest.raises(UsageError, match="by 'numpy' or a device: platform 'tpu' is not there: JAX sees cpu") as caught:
         verify(**SMALL, truth="tpu")
     assert "\n" not in str(caught.value)
 
