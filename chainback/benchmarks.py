@@ -156,10 +156,19 @@ def _million(setting: _Setting) -> Iterator[Figure]:
             yield _of_process(ran, f"{what}: memory", ran.peak / 1e9, "GB", 2.0)
 
 
-def _of_process(ran: Finished, what: str, value: float, unit: str, most: float) -> Figure:
+def _deep(setting: _Setting) -> Iterator[Figure]:
+    depth, names = 1_000 if setting.quick else 1_000_000, "triangular-substitution,triangular-parallel,reverse-scan"
+    asked = ("--ensembles", "deep", "--depths", str(depth), "--engines", names, "--sharp-floor", "0")
+    with tempfile.TemporaryDirectory() as folder:
+        for state, sense in (("from a cold start", ""), ("compiled before", "<=")):
+            ran, what = setting.verify(folder, 1, *asked), f"one chain of {depth:,} layers, verified, {state}"
+            yield _of_process(ran, what, ran.seconds, "s", 10.0, sense)
+
+
+def _of_process(ran: Finished, what: str, value: float, unit: str, most: float, sense: str = "<=") -> Figure:
     """Return a figure of a run of `verify`; of one that was not accepted there is none."""
     note = "" if ran.code == 0 else f"it ended with exit code {ran.code}: {' '.join(ran.said.split())}"
-    return Figure(what, Spread.of([] if note else [value]), unit, "<=", most, note=note)
+    return Figure(what, Spread.of([] if note else [value]), unit, "<=" if note else sense, most, note=note)
 
 
 # Batches of one shape, compiled, as a run has them.
@@ -209,7 +218,7 @@ def _components(setting: _Setting) -> Iterator[Figure]:
 
 
 def _batch(setting: _Setting) -> Iterator[Figure]:
-    for depth, most in ((8, 20.0), (64, 60.0)):
+    for depth, most in ((8, 20.0), (16 if setting.quick else 64, 60.0)):
         for family in ("lecture", "mixed"):
             rows = (1 << 9 if setting.quick else _WEIGHTS) // depth
             verify = _batches(setting, tuple(ENGINES), family, depth, rows)
@@ -417,6 +426,7 @@ def _ways_back(names: tuple[str, ...], arrays: tuple[Array, ...]) -> tuple[Calla
 #: What is measured, by the name under which it can be asked for.
 ROWS: dict[str, Callable[[_Setting], Iterator[Figure]]] = {
     "million": _million,
+    "deep": _deep,
     "components": _components,
     "batch": _batch,
     "triangular": _triangular,

@@ -109,6 +109,14 @@ def test_a_run_that_is_slow_or_large_or_rejected_is_missed(run: Any, verdicts: l
     assert ("exit code 1: said" in found.figures[0].note) == (found.figures[0].value.median is math.nan)
 
 
+@pytest.mark.parametrize(
+    ("run", "verdicts"),
+    [(ends(seconds=9.0), ["shown", "met"]), (ends(seconds=11.0), ["shown", "missed"]), (ends(code=1), ["missed"] * 2)],
+)
+def test_a_deep_chain_that_takes_long_or_is_rejected_is_missed(run: Any, verdicts: list[str]) -> None:
+    assert [figure.verdict for figure in bench(only=["deep"], run=run).figures] == verdicts
+
+
 def test_memory_that_grows_is_missed() -> None:
     sizes = iter((1e9, 1.05e9, 1e9, 2e9))
     verdicts = [bench(only="memory", run=lambda *_: Finished(0, 1.0, next(sizes))).figures[0].verdict for _ in range(2)]
@@ -130,7 +138,7 @@ def test_an_engine_that_dawdles_is_missed(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_rows_that_are_not_known_are_refused() -> None:
-    with pytest.raises(UsageError, match="row 'milion' is not known: use some of million, components"):
+    with pytest.raises(UsageError, match="row 'milion' is not known: use some of million, deep, components"):
         bench(only=["milion"])
 
 

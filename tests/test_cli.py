@@ -122,7 +122,6 @@ def test_answers_are_held_to_another_arithmetic(tmp_path) -> None:
     again = command.removeprefix("Look closer: chainback ").split()
     assert again[:3] == ["verify", "--judged-as", "float32"]
     assert run(*again, cwd=tmp_path).returncode == 1
-    assert run(again[0], *again[3:], "--judged-as", "tf32", cwd=tmp_path).returncode == 0
     worked = run("verify", "--truth", "cpu", *asked[1:-3], "--engines", "reverse-scan", cwd=tmp_path)
     assert worked.returncode == 0, worked.stderr
     assert "truths of another oracle, against NumPy's: 1 of 1 rows accepted" in " ".join(worked.stdout.split())

@@ -64,7 +64,7 @@ def checks(report: Report) -> Any:
 @pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS)
 @pytest.mark.parametrize("family", ENSEMBLES)
 def test_it_finds_what_numpy_finds(on_cpu: DeviceOracle, family: str, arithmetic: Any) -> None:
-    for depth, width in ((5, 1), (4, 3)):
+    for depth, width in ((5, 1), (4, 3)) if arithmetic is FLOAT32 else ((4, 3),):  # each shape takes seconds to compile
         case = draw(family, seed=5, depth=depth, width=width, batch=3, rows=301)
         expected = envelope(case, arithmetic)
         found = on_cpu.envelope(case, arithmetic)
