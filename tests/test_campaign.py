@@ -48,7 +48,7 @@ def report(tmp_path_factory):
     told = []
     made = verify(
         cases=300,
-        depths=(3, 8),
+        depths=(3, 5),
         output=folder / "out",
         junit=folder / "junit.xml",
         progress=lambda *step: told.append(step),

@@ -29,6 +29,7 @@ from chainback.rounding import ARITHMETICS, FLOAT32
 from chainback.showing import read_report
 from chainback.supervision import supervise
 
+pytestmark = pytest.mark.xdist_group("the device's oracle")  # a program of it takes seconds to compile
 CPU = jax.devices("cpu")[0]
 #: Three batches and more of each row, of 64 cases about.
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 3000, "seed": 1, "depths": [4], "samples": False}
@@ -156,7 +157,7 @@ TWINS = [a_little_off, a_little_wide, a_little_narrow, one_component_off, undeci
 
 @pytest.mark.parametrize("wrong", TWINS)
 def test_a_device_that_is_off_is_rejected(wrong: Callable[..., Any], on_cpu: DeviceOracle) -> None:
-    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     right = on_cpu.envelope(case, FLOAT32)
     reference, bound, decided = wrong(right.reference, right.bound, right.decided)
     found = replace(right, reference=reference, bound=bound, decided=decided)
@@ -298,7 +299,7 @@ def test_an_activation_of_the_users_own_is_lifted(monkeypatch) -> None:
     own: Activation = replace(ACTIVATIONS["tanh"], name="own", function=jnp.tanh)
     own = replace(own, derivative=lambda z: (jnp.tanh(z), 1 - jnp.tanh(z) ** 2))
     monkeypatch.setitem(ACTIVATIONS, "own", own)
-    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     case = replace(case, chain=replace(case.chain, activations=("own",) * 5))
     judged = DeviceOracle("oracle@cpu", CPU)(case, FLOAT32)[1]
     assert judged is not None
@@ -334,7 +335,7 @@ def test_an_oracle_that_fails_is_rejected_and_numpy_goes_on(monkeypatch) -> None
 
 def test_a_batch_goes_when_it_is_counted() -> None:
     """It does not hold itself: a run of many would fill the memory until somebody looks for cycles."""
-    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     gc.disable()
     try:
         drawn = Drawn.of(0, Batch("lecture", 5, 1, 1, 64, 64), case, FLOAT32)
@@ -347,7 +348,7 @@ def test_a_batch_goes_when_it_is_counted() -> None:
 
 
 def test_a_batch_is_counted_by_the_device_unless_an_answer_would_be_rejected(on_cpu: DeviceOracle) -> None:
-    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
+    case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     batch = Batch("lecture", 5, 1, 1, 64, 64)
     there = Drawn.of(0, batch, case, FLOAT32, Unchecked(on_cpu))
     wrong = read_answer(case, FAULTS["sign-flip"].engine(*_arguments(case)))

@@ -33,7 +33,9 @@ def test_chains_shrink_by_losing_layers() -> None:
 
 
 def test_numbers_shrink_towards_simple_ones() -> None:
-    least = shrunk(lambda chain: chain.depth >= 2 and abs(float(chain.weights[0, 0, 0])) > 0.7, max_depth=8)
+    least = shrunk(
+        lambda chain: chain.depth >= 2 and abs(float(chain.weights[0, 0, 0])) > 0.7, max_depth=8, max_width=2
+    )
     assert least.depth == 2
     assert abs(float(least.weights[0, 0, 0])) == 1.0
     assert least.activations == ("identity", "identity")
