@@ -73,7 +73,7 @@ class DeviceOracle:
         if not chosen and found.decided.all():
             return found, None
         by_numpy = envelope(case, arithmetic)
-        return by_numpy, compared(found, by_numpy)
+        return by_numpy, compared(found, by_numpy, case.chain.activations)
 
     def _is_new(self, case: Case, arithmetic: Arithmetic) -> bool:
         met = case.chain.weights.shape, arithmetic

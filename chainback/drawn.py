@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from chainback.activations import activation
 from chainback.bounds import GRADIENT, Derived, Envelope, envelope
 from chainback.case import Case
 from chainback.judgement import Answer, Judgement, judge_answer
+from chainback.oracle import layers_by_activation
 from chainback.plan import Batch
 from chainback.rounding import Arithmetic
 from chainback.yardstick import Measured, Yardstick
 
 __all__ = ["Drawing", "Drawn", "Oracle", "compared"]
 
+Array = np.ndarray
+
 #: How far another oracle may be off, as a share of each bound. In float64 the truth's own error is about 2⁻²⁹ of a bound
 #: (see `oracle`), which leaves 2⁹ for other functions and another order; and no bound moves by more than a millionth.
 _SHARE = 2.0**-20
+#: How far two evaluations in float64 may lie apart, as a share of how far float32 may lie from either.
+_MOVED = 2.0**-28
 #: What is compared: truth and bound of every component.
 _BOTH = (*GRADIENT, *((f"bound of {name}", rank) for name, rank in GRADIENT))
 #: Two answers that differ at all do so, mostly, in so many cases already.
@@ -94,7 +100,9 @@ class Drawn:
         if not any(self.measure(answer).rejected.any() for answer in answers if answer.components is not None):
             return self
         here = Drawn.of(self.place, self.batch, self.case, self.envelope.arithmetic)
-        return replace(here, checked=compared(self.envelope, here.envelope), placed=self.placed)
+        return replace(
+            here, checked=compared(self.envelope, here.derived, self.case.chain.activations), placed=self.placed
+        )
 
     def measure(self, answer: Answer) -> Measured:
         """Return an answer, judged and measured."""
@@ -114,15 +122,37 @@ def _begin_alike(a: Answer, b: Answer) -> bool:
     return first is not None and second is not None and np.array_equal(first[:_FIRST], second[:_FIRST], equal_nan=True)
 
 
-def compared(found: Envelope, expected: Envelope) -> Judgement:
+def compared(found: Envelope, expected: Derived, activations: Sequence[str]) -> Judgement:
     """Judge an envelope by another one of the same cases: each truth, and each bound, to within 2⁻²⁰ of that bound.
 
-    Where one decides a case and the other does not, the first is wrong about it.
+    Where one decides a case and the other does not, the first is wrong about it. Of the cases that are decided here, those
+    that float64 does not settle are left undecided.
     """
     reference = np.concatenate([expected.reference, expected.bound], axis=1)
     bound = _SHARE * np.concatenate([expected.bound, expected.bound], axis=1)
     got = np.concatenate([found.reference, found.bound], axis=1)
-    at_odds = found.decided != expected.decided
+    held = ~expected.decided | _settled(expected, tuple(activations))
+    at_odds = held & (found.decided != expected.decided)
     got[at_odds] = np.nan
-    within = replace(expected, reference=reference, bound=bound, decided=expected.decided | at_odds, layout=_BOTH)
-    return judge_answer(within, Answer(got))
+    decided = held & expected.decided | at_odds
+    return judge_answer(replace(expected, reference=reference, bound=bound, decided=decided, layout=_BOTH), Answer(got))
+
+
+def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
+    """Say for which cases float64 settles every layer: its own roundings move neither value nor slope by a share of theirs.
+
+    Mostly they move a layer by 2⁻²⁹ of what float32's do, which E_x and E_δ cover. But these end where a function does: of
+    sin(z) at z = 10⁷ ± 10¹⁰ all is known that can be, within [−1, 1], and what float64 makes of it hangs on its last bits.
+    An argument that is a kink, to the bit, is one that float64 did not have to round.
+    """
+    truth, spread = expected.truth, expected.spread
+    settled = np.ones(expected.decided.shape, bool)
+    with np.errstate(all="ignore"):
+        for name, layers in layers_by_activation(activations).items():
+            model, z = activation(name), truth.arguments[layers]
+            moved = np.where(np.isin(z, model.kinks), 0.0, _MOVED * spread.arguments[layers])
+            for function, allowed in ((model.value, spread.states[1:][layers]), (model.slope, spread.slopes[layers])):
+                here = function(z)
+                for there in (function(z + moved), function(z - moved)):
+                    settled &= ~(np.abs(there - here) > _SHARE / 4 * allowed).any(axis=(0, 1))  # NaN is no excuse
+    return settled

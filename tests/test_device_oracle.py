@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chainback import Case, UsageError, compare, draw, merge, verify
+from chainback import Case, Chain, UsageError, compare, draw, merge, verify
 from chainback.activations import ACTIVATIONS, Activation
 from chainback.bounds import Envelope, envelope
 from chainback.device_oracle import DeviceOracle
@@ -70,12 +70,34 @@ def test_it_finds_what_numpy_finds(on_cpu: DeviceOracle, family: str, arithmetic
         expected = envelope(case, arithmetic)
         found = on_cpu.envelope(case, arithmetic)
         assert np.array_equal(found.decided, expected.decided)
-        judged = compared(found, expected)
+        judged = compared(found, expected, case.chain.activations)
         assert judged.accepted
         with np.errstate(all="ignore"):
             margins = (judged.error / judged.envelope.bound)[judged.envelope.decided]
         # 2⁻²⁰ of a bound leaves room for all that two roundings of the same text may differ by.
         assert margins.max() < 0.02
+
+
+@pytest.mark.parametrize(("weight", "verdict"), [(3.0, "rejected"), (3e6, "undecided")])
+def test_what_float64_does_not_settle_is_held_against_nobody(weight: float, verdict: str) -> None:
+    """sin(10¹³ ± 10⁶): two right oracles need not agree on it, nor on the bounds that follow from its slope."""
+    chain = Chain.scalar([weight, weight], [0.0, 0.0], ["identity", "sin"])
+    case = Case(chain, np.float32([1.1]), np.float32([0.0])).as_batch()
+    expected = envelope(case)
+    assert expected.decided.all()
+    found = replace(expected, bound=1.001 * expected.bound)
+    judged = compared(found, expected, chain.activations)
+    assert str(judged.verdict) == verdict
+    at_odds = compared(replace(found, decided=~expected.decided), expected, chain.activations)
+    assert str(at_odds.verdict) == verdict
+
+
+@pytest.mark.parametrize(("family", "depth"), [("kinks", 31), ("mixed", 31), ("special", 4)])
+def test_float64_settles_nearly_all(family: str, depth: int) -> None:
+    case = draw(family, seed=0, depth=depth, width=1, batch=3, rows=1000)
+    expected = envelope(case)
+    judged = compared(expected, expected, case.chain.activations)
+    assert judged.envelope.decided.sum() > 0.98 * expected.decided.sum()
 
 
 def test_a_run_by_it_is_the_run_by_numpy(by_numpy: list[Case]) -> None:
@@ -161,8 +183,8 @@ def test_a_device_that_is_off_is_rejected(wrong: Callable[..., Any], on_cpu: Dev
     right = on_cpu.envelope(case, FLOAT32)
     reference, bound, decided = wrong(right.reference, right.bound, right.decided)
     found = replace(right, reference=reference, bound=bound, decided=decided)
-    assert compared(right, envelope(case)).accepted
-    assert not compared(found, envelope(case)).accepted
+    assert compared(right, envelope(case), case.chain.activations).accepted
+    assert not compared(found, envelope(case), case.chain.activations).accepted
 
 
 def test_a_case_that_the_device_decides_and_numpy_does_not_is_rejected(on_cpu: DeviceOracle) -> None:
@@ -170,7 +192,7 @@ def test_a_case_that_the_device_decides_and_numpy_does_not_is_rejected(on_cpu: D
     expected = envelope(case)
     assert not expected.decided.all()
     found = replace(on_cpu.envelope(case, FLOAT32), decided=np.ones(301, bool))
-    judged = compared(found, expected)
+    judged = compared(found, expected, case.chain.activations)
     assert np.array_equal(judged.rejected_cases, ~expected.decided)
 
 
@@ -382,7 +404,8 @@ def test_the_precision_under_test_does_not_reach_the_truth(setting: str) -> None
     """A product of float64 obeys JAX's matmul precision."""
     case = draw("wide", seed=5, depth=3, width=4, batch=3, rows=65)
     with jax.default_matmul_precision(setting):
-        assert compared(DeviceOracle("", CPU).envelope(case, FLOAT32), envelope(case)).accepted
+        found = DeviceOracle("", CPU).envelope(case, FLOAT32)
+        assert compared(found, envelope(case), case.chain.activations).accepted
 
 
 def _arguments(case: Case) -> tuple[Any, ...]:
