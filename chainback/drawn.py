@@ -9,12 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from chainback.activations import activation
-from chainback.bounds import GRADIENT, Derived, Envelope, envelope
+from chainback.bounds import GRADIENT, Derived, Envelope, envelope, unread
 from chainback.case import Case
 from chainback.judgement import Answer, Judgement, judge_answer
 from chainback.oracle import layers_by_activation
 from chainback.plan import Batch
 from chainback.rounding import Arithmetic
+from chainback.spread import forward_spread
 from chainback.yardstick import Measured, Yardstick
 
 __all__ = ["Drawing", "Drawn", "Oracle", "compared"]
@@ -24,8 +25,11 @@ Array = np.ndarray
 #: How far another oracle may be off, as a share of each bound. In float64 the truth's own error is about 2⁻²⁹ of a bound
 #: (see `oracle`), which leaves 2⁹ for other functions and another order; and no bound moves by more than a millionth.
 _SHARE = 2.0**-20
-#: How far two evaluations in float64 may lie apart, as a share of how far float32 may lie from either.
-_MOVED = 2.0**-28
+#: What the oracles compute in.
+_FLOAT64 = Arithmetic("float64", 2.0**-53, 0.0, 2.0**-1022, float(np.finfo(np.float64).max))
+#: How far an evaluation in it may lie off in one layer, as a share of E_x and E_δ there: each of two does, and the share of
+#: a bound has room for four such layers.
+_APART = _SHARE / 8
 #: What is compared: truth and bound of every component.
 _BOTH = (*GRADIENT, *((f"bound of {name}", rank) for name, rank in GRADIENT))
 #: Two answers that differ at all do so, mostly, in so many cases already.
@@ -139,20 +143,18 @@ def compared(found: Envelope, expected: Derived, activations: Sequence[str]) -> 
 
 
 def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
-    """Say for which cases float64 settles every layer: its own roundings move neither value nor slope by a share of theirs.
+    """Say for which cases float64 settles every layer: two evaluations in it agree far within E_x and E_δ.
 
-    Mostly they move a layer by 2⁻²⁹ of what float32's do, which E_x and E_δ cover. But these end where a function does: of
-    sin(z) at z = 10⁷ ± 10¹⁰ all is known that can be, within [−1, 1], and what float64 makes of it hangs on its last bits.
+    Mostly float64 moves a layer by 2⁻²⁹ of what float32 does. But E_x and E_δ end where a function does: of sin(z) at
+    z = 10⁷ ± 10¹⁰ all is known that can be, within [−1, 1], and what float64 makes of it hangs on its own last bits.
     An argument that is a kink, to the bit, is one that float64 did not have to round.
     """
     truth, spread = expected.truth, expected.spread
-    settled = np.ones(expected.decided.shape, bool)
+    at_kink = np.zeros(truth.arguments.shape, bool)
+    for name, layers in layers_by_activation(activations).items():
+        at_kink[layers] = np.isin(truth.arguments[layers], activation(name).kinks)
     with np.errstate(all="ignore"):
-        for name, layers in layers_by_activation(activations).items():
-            model, z = activation(name), truth.arguments[layers]
-            moved = np.where(np.isin(z, model.kinks), 0.0, _MOVED * spread.arguments[layers])
-            for function, allowed in ((model.value, spread.states[1:][layers]), (model.slope, spread.slopes[layers])):
-                here = function(z)
-                for there in (function(z + moved), function(z - moved)):
-                    settled &= ~(np.abs(there - here) > _SHARE / 4 * allowed).any(axis=(0, 1))  # NaN is no excuse
-    return settled
+        own = forward_spread(truth, activations, unread(truth.weights, _FLOAT64), _FLOAT64)
+        # One that is not finite is no excuse.
+        astray = (own.states[1:] > _APART * spread.states[1:]) | (own.slopes > _APART * spread.slopes) & ~at_kink
+    return ~astray.any(axis=(0, 1))
