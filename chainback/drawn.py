@@ -157,4 +157,4 @@ def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
         own = forward_spread(truth, activations, unread(truth.weights, _FLOAT64), _FLOAT64)
         # One that is not finite is no excuse.
         astray = (own.states[1:] > _APART * spread.states[1:]) | (own.slopes > _APART * spread.slopes) & ~at_kink
-    return ~astray.any(axis=(0, 1))
+    return np.asarray(~astray.any(axis=(0, 1)))
