@@ -77,8 +77,9 @@ def _keep_compiled() -> None:
 
     A compiled program runs on the processor that it was compiled for, so each kind has a folder of its own there. JAX looks
     a program up by all that decides it: the program, its own version and the compiler's, flags, and the device. With
-    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew. So is a program whose file cannot be read, or written, as where a
-    process died while it wrote it, or another one is writing it now: JAX would warn of each, in each run.
+    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew. So is a program whose file cannot be read,
+    or written, as where a process died while it wrote it, or another one is writing it now: JAX would warn of each, in each
+    run.
     """
     jax = importlib.import_module("jax")
     settings: dict[str, Any] = {
