@@ -12,130 +12,84 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chainback import pictures, strategies
-    from chainback.activations import Activation, register
-    from chainback.baselines import baseline
-    from chainback.benchmarks import bench
-    from chainback.campaign import verify
-    from chainback.case import Case, Chain
-    from chainback.chronicle import history
-    from chainback.comparison import Comparison, compare
-    from chainback.counts import merge
-    from chainback.engines import ENGINES, gradient
-    from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
-    from chainback.ensembles import ENSEMBLES, draw, rebuild
-    from chainback.errors import BuildError, ChainbackError, EngineError, UsageError
-    from chainback.explanation import explain
-    from chainback.faults import FAULTS, audit
-    from chainback.hosts import verify_on_hosts
-    from chainback.judgement import Judgement, Verdict, judge
-    from chainback.page import write_page
-    from chainback.peers import side_by_side
-    from chainback.programs import states
-    from chainback.quantecon import Lecture, lecture
-    from chainback.report import Report
-    from chainback.reproduction import replay
-    from chainback.showing import show, write_pictures
-    from chainback.supervision import supervise
-    from chainback.training import Training, initialise, train
-    from chainback.versions import bisect, upgrade
+    from chainback import errors
+    from chainback.diagnosis.explanation import explain
+    from chainback.diagnosis.replay import replay
+    from chainback.engines.networks import states
+    from chainback.engines.registry import ENGINES, gradient
+    from chainback.engines.triangular import extended_jacobian
+    from chainback.judging.judgement import Verdict, judge
+    from chainback.operations.activations import Activation, register
+    from chainback.problems import strategies
+    from chainback.problems.chain import Case, Chain
+    from chainback.problems.ensembles import draw, rebuild
+    from chainback.reporting.comparison import compare
+    from chainback.reporting.pages.show import show
+    from chainback.reporting.shards import merge
+    from chainback.running.campaign import verify
+    from chainback.studies.audit import audit
+    from chainback.studies.quantecon.lecture import lecture
+    from chainback.versions.baseline import baseline
+    from chainback.versions.history import history
+    from chainback.versions.upgrade import bisect, upgrade
 
+#: Each public name, and the module that has it.
 _HOMES = {
-    "Activation": "activations",
-    "BuildError": "errors",
-    "Case": "case",
-    "Chain": "case",
-    "ChainbackError": "errors",
-    "Comparison": "comparison",
-    "ENGINES": "engines",
-    "ENSEMBLES": "ensembles",
-    "EngineError": "errors",
-    "FAULTS": "faults",
-    "ExtendedJacobian": "engines.triangular",
-    "Judgement": "judgement",
-    "Lecture": "quantecon",
-    "Report": "report",
-    "Training": "training",
-    "initialise": "training",
-    "lecture": "quantecon",
-    "train": "training",
-    "UsageError": "errors",
-    "Verdict": "judgement",
-    "audit": "faults",
-    "baseline": "baselines",
-    "bench": "benchmarks",
-    "bisect": "versions",
-    "compare": "comparison",
-    "draw": "ensembles",
-    "explain": "explanation",
+    "Activation": "operations.activations",
+    "Case": "problems.chain",
+    "Chain": "problems.chain",
+    "ENGINES": "engines.registry",
+    "Verdict": "judging.judgement",
+    "audit": "studies.audit",
+    "baseline": "versions.baseline",
+    "bisect": "versions.upgrade",
+    "compare": "reporting.comparison",
+    "draw": "problems.ensembles",
+    "errors": "errors",
+    "explain": "diagnosis.explanation",
     "extended_jacobian": "engines.triangular",
-    "gradient": "engines",
-    "history": "chronicle",
-    "judge": "judgement",
-    "merge": "counts",
-    "rebuild": "ensembles",
-    "pictures": "pictures",
-    "register": "activations",
-    "show": "showing",
-    "side_by_side": "peers",
-    "supervise": "supervision",
-    "replay": "reproduction",
-    "states": "programs",
-    "upgrade": "versions",
-    "strategies": "strategies",
-    "verify": "campaign",
-    "verify_on_hosts": "hosts",
-    "write_page": "page",
-    "write_pictures": "showing",
+    "gradient": "engines.registry",
+    "history": "versions.history",
+    "judge": "judging.judgement",
+    "lecture": "studies.quantecon.lecture",
+    "merge": "reporting.shards",
+    "rebuild": "problems.ensembles",
+    "register": "operations.activations",
+    "replay": "diagnosis.replay",
+    "show": "reporting.pages.show",
+    "states": "engines.networks",
+    "strategies": "problems.strategies",
+    "upgrade": "versions.upgrade",
+    "verify": "running.campaign",
 }
 
 __all__ = [
     "ENGINES",
-    "ENSEMBLES",
-    "FAULTS",
     "Activation",
-    "BuildError",
     "Case",
     "Chain",
-    "ChainbackError",
-    "Comparison",
-    "EngineError",
-    "ExtendedJacobian",
-    "Judgement",
-    "Lecture",
-    "Report",
-    "Training",
-    "UsageError",
     "Verdict",
     "audit",
     "baseline",
-    "bench",
     "bisect",
     "compare",
     "draw",
+    "errors",
     "explain",
     "extended_jacobian",
     "gradient",
     "history",
-    "initialise",
     "judge",
     "lecture",
     "merge",
-    "pictures",
     "rebuild",
     "register",
     "replay",
     "show",
-    "side_by_side",
     "states",
     "strategies",
-    "supervise",
-    "train",
     "upgrade",
     "verify",
-    "verify_on_hosts",
-    "write_page",
-    "write_pictures",
 ]
 
 
@@ -143,7 +97,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-    return module if name == _HOMES[name] else getattr(module, name)
+    return module if _HOMES[name].rpartition(".")[2] == name and not hasattr(module, name) else getattr(module, name)
 
 
 def __dir__() -> list[str]:

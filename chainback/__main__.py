@@ -1,6 +1,6 @@
 """`python -m chainback` is the command `chainback`."""
 
-from chainback.cli import main
+from chainback.cli.main import main
 
 if __name__ == "__main__":
     main()

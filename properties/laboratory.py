@@ -11,11 +11,11 @@ import numpy as np
 from hypothesis import assume
 
 from chainback import ENGINES, Case, Chain
-from chainback.bounds import Derived, components_of, envelope
-from chainback.device import arithmetic_of
+from chainback.engines.devices import arithmetic_of
+from chainback.engines.networks import codes
 from chainback.engines.triangular import ExtendedJacobian, linearise
-from chainback.programs import codes
-from chainback.rounding import FLOAT32
+from chainback.operations.arithmetic import FLOAT32
+from chainback.truth.chain_bound import Derived, components_of, envelope
 
 DEPTH = 8
 ALL = list(ENGINES)

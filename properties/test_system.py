@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from laboratory import DEPTH, decided, joined, padded, solve, substitution_bound, system_of
 
 from chainback import Case, strategies
+from chainback.engines.networks import codes, scanned
 from chainback.engines.triangular import SOLVERS
-from chainback.programs import codes, scanned
 
 f32: Any = np.float32
 case_strategy = strategies.cases(max_width=2)

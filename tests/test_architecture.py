@@ -1,8 +1,10 @@
-"""The floors of the package: what may import what, and what must not import JAX."""
+"""The house: rooms on floors, which rooms import JAX, and what no module may do."""
 
 import ast
+import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,55 +12,119 @@ import pytest
 import chainback
 
 PACKAGE = Path(chainback.__file__).parent
-#: From the ground up. A module imports only from modules before it; JAX is imported only behind the line.
-FLOORS = (
-    *("errors", "environment", "rounding", "activations", "case", "ensembles"),
-    *("oracle", "spread", "bounds", "judgement"),
-    *("moments", "yardstick", "tally", "actions", "pointwise"),
-    *("curves", "known_faults", "functions", "report", "counts", "comparison"),
-    *("sections", "pictures", "panels", "charts", "findings", "changes", "stylesheet", "page", "showing"),
-    *("plan", "drawn", "pipes", "supervision", "hosts", "timing", "figures"),
-    *("baselines", "isolation", "versions", "chronicle", "strategies"),
-    "--- the JAX line ---",
-    *(
-        "programs",
-        "lifting",
-        "engines.limits",
-        "engines.engine",
-        "engines.forward",
-        "engines.reverse",
-        "engines.closed_forms",
-    ),
-    *(
-        "engines.triangular",
-        "engines",
-        "sweep",
-        "function_sweep",
-        "device",
-        "device_oracle",
-        "protocol",
-        "runner",
-        "campaign",
-    ),
-    "gathering",
-    *("explanation", "scripts", "reproduction", "faults"),
-    *("peers", "training", "quantecon.figures", "quantecon.problems", "quantecon.check", "quantecon.timing"),
-    *("quantecon.examples", "quantecon.depth", "quantecon", "benchmarks"),
+ROOT = PACKAGE.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+#: Rooms: every folder of the package, and the modules that lie beside them.
+ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+#: More floors than these, and nobody remembers them.
+MOST_FLOORS = 12
+#: Where a module may be imported by its name in a string, and what for.
+BY_NAME = {
+    "__init__.py": "the public names",
+    "environment.py": "JAX, when a command runs",
+    "cli/main.py": "rooms that import JAX, when their command runs",
+    "engines/user_engines.py": "an engine of the user's own",
+    "diagnosis/explanation.py": "a chain of the user's own",
+    "processes/worker.py": "what a worker runs",
+    "reporting/pages/html.py": "plotly, which may be missing",
+    "studies/other_checkers.py": "torch, which may be missing",
+}
+
+
+def lint(root: Path) -> subprocess.CompletedProcess[str]:
+    """Hold the package in a folder to the contracts of the pyproject.toml there."""
+    code = (
+        "import sys; sys.path.insert(0, '.'); from importlinter.cli import lint_imports_command as c; c(['--no-cache'])"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("importlinter")
+    if not (ROOT / "pyproject.toml").exists():
+        pytest.skip("chainback is installed without its repository")
+    root = tmp_path_factory.mktemp("house")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    shutil.copytree(PACKAGE, root / "chainback", ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+@pytest.mark.xdist_group("house")
+def test_the_contracts_are_kept(copy: Path) -> None:
+    done = lint(copy)
+    assert done.returncode == 0, done.stdout
+    assert "Contracts: 4 kept, 0 broken." in done.stdout
+
+
+@pytest.mark.xdist_group("house")
+@pytest.mark.parametrize(
+    ("module", "planted", "broken"),
+    [
+        (
+            "operations/arithmetic.py",
+            "from chainback.judging import judgement",
+            "A room imports from lower floors only",
+        ),
+        (
+            "problems/chain.py",
+            "def f():\n    from chainback.reporting import report",
+            "A room imports from lower floors",
+        ),
+        ("diagnosis/replay.py", "from chainback.studies import audit", "A room imports from lower floors only"),
+        (
+            "truth/chain_gradient.py",
+            "from chainback.engines import networks",
+            "The truth and the engines share no code",
+        ),
+        ("engines/forward.py", "from chainback.truth import chain_bound", "The truth and the engines share no code"),
+        ("truth/chain_bound.py", "import jax.numpy as jnp", "Rooms that do not import JAX"),
+        ("judging/tally.py", "def f():\n    from jaxlib import version", "Rooms that do not import JAX"),
+        ("versions/upgrade.py", "import jax", "versions/ itself does not import JAX"),
+        ("unheard_of.py", "", "A room imports from lower floors only"),
+    ],
 )
-#: Above everything; they reach the rest through the package's lazy names.
-ROOF = ("__init__", "cli", "__main__")
-LINE = FLOORS.index("--- the JAX line ---")
+def test_a_planted_violation_breaks_its_contract(copy: Path, module: str, planted: str, broken: str) -> None:
+    path = copy / "chainback" / module
+    before = path.read_text() if path.exists() else None
+    path.write_text((before or "") + "\n" + planted + "\n")
+    try:
+        done = lint(copy)
+    finally:
+        path.unlink() if before is None else path.write_text(before)
+    assert done.returncode == 1, done.stdout
+    said = [line for line in done.stdout.splitlines() if line.startswith(broken) and line.endswith("BROKEN")]
+    assert said, done.stdout
 
 
-def modules() -> dict[str, Path]:
-    names = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
-    return names
+def floors(pyproject: str) -> list[str]:
+    contracts = tomllib.loads(pyproject)["tool"]["importlinter"]["contracts"]
+    return next(contract["layers"] for contract in contracts if contract["id"] == "floors")
 
 
-def imports(source: str) -> set[str]:
+def test_there_are_few_floors_and_each_room_stands_on_one() -> None:
+    found = floors((ROOT / "pyproject.toml").read_text())
+    named = [room for floor in found for room in floor.split(" | ")]
+    assert len(found) <= MOST_FLOORS
+    assert sorted(named) == sorted(ROOMS - {"__init__"})
+
+
+def test_few_modules_lie_outside_of_a_room() -> None:
+    assert {path.name for path in PACKAGE.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py", "environment.py"}
+
+
+@pytest.mark.parametrize("room", sorted(path.parent for path in PACKAGE.rglob("*/__init__.py")), ids=lambda p: p.name)
+def test_a_rooms_docstring_names_its_files(room: Path) -> None:
+    tree = ast.parse((room / "__init__.py").read_text())
+    said = ast.get_docstring(tree) or ""
+    files = {path.stem for path in room.glob("*.py")} | {path.parent.name for path in room.glob("*/__init__.py")}
+    assert [name for name in sorted(files - {"__init__"}) if f"`{name}`" not in said] == []
+    assert all(isinstance(node, ast.Expr) for node in tree.body), "a room's __init__ is its map, and nothing else"
+
+
+def imported(source: str) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -68,39 +134,24 @@ def imports(source: str) -> set[str]:
     return found
 
 
-def violations(name: str, source: str) -> list[str]:
-    place, wrong = FLOORS.index(name), []
-    for found in imports(source):
-        if found.split(".")[0] in ("jax", "jaxlib"):
-            wrong += [f"{name} imports {found}"] * (place < LINE)
-            wrong += [f"{name} imports the private {found}"] * ("_src" in found)
-        inner = found.removeprefix("chainback.")
-        if found != inner and inner in FLOORS and FLOORS.index(inner) >= place:
-            wrong.append(f"{name} imports {inner}, which is not below it")
-    return wrong
+def private(source: str) -> list[str]:
+    return [name for name in imported(source) if "._src" in name]
 
 
-def test_every_module_has_a_floor() -> None:
-    assert set(modules()) == (set(FLOORS) | set(ROOF)) - {FLOORS[LINE]}
+def test_nothing_of_jax_is_imported_that_is_private() -> None:
+    assert {path.name: found for path in MODULES if (found := private(path.read_text()))} == {}
+    assert private("from jax._src import core") != []
 
 
-@pytest.mark.parametrize("name", [name for name in FLOORS if not name.startswith("---")])
-def test_modules_import_from_below_only(name: str) -> None:
-    assert violations(name, modules()[name].read_text()) == []
+def by_name(source: str) -> bool:
+    """Whether a module imports others by a name in a string."""
+    return "import_module" in source or "__import__" in source
 
 
-@pytest.mark.parametrize(
-    ("name", "planted"),
-    [
-        ("oracle", "import jax.numpy as jnp"),
-        ("oracle", "from chainback.engines.triangular import linearise"),
-        ("bounds", "from chainback import judgement"),
-        ("campaign", "from jax._src import core"),
-        ("case", "def f():\n    from chainback.report import Report"),
-    ],
-)
-def test_a_planted_violation_is_found(name: str, planted: str) -> None:
-    assert violations(name, modules()[name].read_text() + "\n" + planted)
+def test_modules_are_imported_by_a_string_in_few_places() -> None:
+    found = {str(path.relative_to(PACKAGE)) for path in MODULES if by_name(path.read_text())}
+    assert found == set(BY_NAME)
+    assert by_name("import importlib\nimportlib.import_module('chainback')")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -114,33 +165,41 @@ NO_JAX = "import sys; {}; sys.exit('jax' in sys.modules)"
     "statement",
     [
         "import chainback",
-        "import chainback.cli",
-        "from chainback import Case, Chain, judge, draw, rebuild, Report, strategies",
-        "import chainback.oracle, chainback.bounds, chainback.ensembles, chainback.plan",
+        "import chainback.cli.main",
+        "from chainback import Case, Chain, judge, draw, rebuild, strategies, compare, merge, show",
+        "import chainback.truth.chain_bound, chainback.processes.worker, chainback.versions.history",
     ],
 )
-def test_below_the_line_nothing_loads_jax(statement: str) -> None:
+def test_rooms_without_jax_do_not_load_it(statement: str) -> None:
     assert run_python(NO_JAX.format(statement)).returncode == 0
 
 
 def test_the_test_above_can_fail() -> None:
-    assert run_python(NO_JAX.format("import chainback.engines")).returncode == 1
+    assert run_python(NO_JAX.format("import chainback.engines.registry")).returncode == 1
 
 
-def test_public_names_resolve_and_no_module_bears_a_commands_name() -> None:
+def test_public_names_resolve() -> None:
     for name in chainback.__all__:
         assert getattr(chainback, name) is not None
-    assert not {"verify", "replay", "audit", "compare", "upgrade", "bisect", "lecture", "bench", "explain"} & set(
-        modules()
-    )
+    assert len(chainback.__all__) <= 30
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         chainback.nonsense  # noqa: B018
 
 
+def test_no_module_bears_the_name_of_a_public_name() -> None:
+    """Else `chainback.verify` would be a module once that was imported."""
+    assert ROOMS & set(chainback.__all__) == {"errors"}
+
+
 def test_the_top_level_holds_what_it_may() -> None:
-    root = PACKAGE.parent
-    if not (root / "pyproject.toml").exists():
+    if not (ROOT / "pyproject.toml").exists():
         pytest.skip("chainback is installed without its repository")
-    tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False).stdout
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
     tops = {line.split("/")[0] for line in tracked.splitlines() if not line.startswith(".")}
     assert tops <= {"pyproject.toml", "README.md", "chainback", "properties", "tests", "reports"}
+
+
+def test_tests_mirror_the_rooms() -> None:
+    here = Path(__file__).parent
+    folders = {path.name for path in here.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
+    assert folders - {"support", "tools"} <= ROOMS

@@ -7,7 +7,7 @@ import click
 import pytest
 from test_readme import ROOT, block
 
-from chainback.cli import cli
+from chainback.cli.main import cli
 
 FOLDER = ROOT / ".github" / "workflows"
 if not FOLDER.is_dir():

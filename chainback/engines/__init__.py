@@ -1,59 +1,12 @@
-"""The engines. `ENGINES` is the one table from which commands, campaigns, properties and tests take them."""
+"""Ways to compute the gradient of a chain in JAX. They share nothing with the truth.
 
-from __future__ import annotations
+In reading order:
 
-from typing import Any
-
-from chainback.case import Case, Chain
-from chainback.engines.engine import Engine
-from chainback.engines.forward import FORWARD
-from chainback.engines.reverse import REVERSE
-from chainback.engines.triangular import TRIANGULAR
-from chainback.errors import UsageError
-
-__all__ = ["ENGINES", "Engine", "engine", "gradient"]
-
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (*FORWARD, *REVERSE, *TRIANGULAR)}
-
-
-def engine(name: str) -> Engine:
-    """Return the engine of that name.
-
-    Raises:
-        UsageError: There is none.
-    """
-    try:
-        return ENGINES[name]
-    except (KeyError, TypeError):
-        raise UsageError(f"engine {name!r} is not known: use one of {', '.join(ENGINES)}") from None
-
-
-def gradient(chain: Chain, x: Any, y: Any, engine: str = "reverse-scan") -> Chain:
-    """Return the gradient of ½‖y − ŷ‖² in every weight and bias of a chain, or of each chain of a batch.
-
-    It may be traced, jitted and vmapped by JAX.
-
-    Args:
-        chain: The chain.
-        x: Its input, shape (width,), or (batch, width).
-        y: The target, likewise.
-        engine: A name of `ENGINES`.
-
-    Returns:
-        The gradients, shaped as the chain.
-
-    Raises:
-        UsageError: The engine is unknown, or the arrays do not fit.
-        EngineError: The engine cannot take a batch of that size.
-    """
-    method = _engine(engine)
-    case = Case(chain, x, y)
-    names = chain.activations
-    if chain.is_batch:
-        weights, biases = method(chain.weights, chain.biases, names, case.inputs, case.targets)
-    else:
-        weights, biases = method.gradient(chain.weights, chain.biases, names, case.inputs, case.targets)
-    return Chain(weights, biases, names)
-
-
-_engine = engine
+* `engine`: what an engine is; `limits`: why one may decline a batch.
+* `networks`: how a chain is written under JAX: unrolled, scanned, rematerialised.
+* `forward`, `reverse`: forward- and reverse-mode AD.
+* `closed_forms`: each activation's value and slope by formulas of our own, without a rule of JAX's.
+* `triangular`: the triangular method, (I − L) dx = D dp written down and solved.
+* `registry`: the table of engines, from which commands, campaigns, properties and tests take them.
+* `user_engines`: engines of the user's own, imported and called; `devices`: where engines run, and under which arithmetic.
+"""

@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from chainback.activations import ACTIVATIONS, activation
+from chainback.operations.activations import ACTIVATIONS, activation
 
 __all__ = ["value_and_slope"]
 

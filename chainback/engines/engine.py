@@ -13,10 +13,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from chainback import programs
-from chainback.activations import ACTIVATIONS
+from chainback.engines import networks
+from chainback.engines.networks import Activations
 from chainback.errors import EngineError
-from chainback.programs import Activations
+from chainback.operations.activations import ACTIVATIONS
 
 __all__ = ["TRACING", "Compiled", "Engine", "Gradient", "Limit", "anything_goes"]
 
@@ -59,7 +59,7 @@ class Compiled:
     def place(self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array) -> Any:
         """Return a batch as the program takes it, on its devices."""
         weights, biases, inputs, targets = map(self._filled_up, (weights, biases, inputs, targets))
-        return jax.device_put((weights, biases, programs.codes(activations), inputs, targets), self.placement)
+        return jax.device_put((weights, biases, networks.codes(activations), inputs, targets), self.placement)
 
     def _filled_up(self, array: Array) -> Array:
         return np.concatenate([array, np.repeat(array[-1:], self.filler, axis=0)]) if self.filler else array
@@ -117,7 +117,7 @@ class Engine:
         if reason:
             raise EngineError(f"engine {self.name} cannot take this batch: {reason}")
         return _batched(self.gradient, tuple(ACTIVATIONS))(
-            weights, biases, programs.codes(activations), inputs, targets
+            weights, biases, networks.codes(activations), inputs, targets
         )
 
     def compile(self, depth: int, width: int, batch: int, *devices: Any) -> Compiled:

@@ -8,7 +8,7 @@ import jax
 
 from chainback.engines.engine import Engine, Gradient
 from chainback.engines.limits import few_layers, few_tangents, first_reason
-from chainback.programs import Activations, Program, loss, scanned, unrolled
+from chainback.engines.networks import Activations, Program, loss, scanned, unrolled
 
 __all__ = ["FORWARD"]
 

@@ -8,7 +8,7 @@ import jax
 
 from chainback.engines.engine import Engine, Gradient
 from chainback.engines.limits import few_layers
-from chainback.programs import Activations, Program, loss, rematerialised, scanned, unrolled
+from chainback.engines.networks import Activations, Program, loss, rematerialised, scanned, unrolled
 
 __all__ = ["REVERSE"]
 

@@ -22,12 +22,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from chainback.case import Case, Chain
 from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.engine import Engine, Limit, anything_goes
 from chainback.engines.limits import small_matrix, small_products
+from chainback.engines.networks import Activations
 from chainback.errors import UsageError
-from chainback.programs import Activations
+from chainback.problems.chain import Case, Chain
 
 __all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian", "solve_chain"]
 

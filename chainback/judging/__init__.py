@@ -1,0 +1,10 @@
+"""Accept, reject, or leave undecided; measure; count. No JAX: a judge never runs an engine.
+
+In reading order:
+
+* `judgement`: the one place where a verdict is decided: error <= bound must be true.
+* `pointwise`: the same for sweeps of one function over many points.
+* `statistics`: histograms, exact sums and means that stream and merge.
+* `measurement`: what is measured of a batch and of each result.
+* `tally`: judgements counted into rows.
+"""

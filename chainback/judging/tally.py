@@ -1,0 +1,317 @@
+"""Judgements counted into rows: streamed, mergeable, in memory that does not grow with the number of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from chainback.judging.judgement import Verdict, component_at
+from chainback.judging.measurement import Agreement, Measured
+from chainback.judging.statistics import Histogram, Mean, Sum
+from chainback.truth.chain_bound import Envelope
+
+__all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]
+
+Array = np.ndarray
+#: A run that judged a smaller share of an engine's components sharply has no teeth: it is undecided.
+SHARP_FLOOR = 0.1
+
+
+class RowKey(NamedTuple):
+    """What a row of `tolerance.csv` is about."""
+
+    engine: str
+    execution: str
+    ensemble: str
+    depth: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One answer that was rejected.
+
+    Attributes:
+        engine: Who gave it.
+        execution: How it was run.
+        case_id: On which case.
+        reason: What was wrong, in one sentence.
+    """
+
+    engine: str
+    execution: str
+    case_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} ({self.execution}) on {self.case_id}: {self.reason}"
+
+
+@dataclass
+class Tally:
+    """The running count behind one row of `tolerance.csv`."""
+
+    key: RowKey
+    cases: int = 0
+    components: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    undecided: int = 0
+    counted: int = 0
+    informative: int = 0
+    measured: int = 0
+    margins: Histogram = field(default_factory=Histogram)
+    errors: Histogram = field(default_factory=Histogram)
+    bounds: Histogram = field(default_factory=Histogram)
+    margin_max: float = -1.0
+    error_max: float = 0.0
+    sharp: int = 0
+    error_squares: Sum = field(default_factory=Sum)
+    mean_error: Mean = field(default_factory=Mean)
+    mean_margin: Mean = field(default_factory=Mean)
+    square_error: Mean = field(default_factory=Mean)
+    square_margin: Mean = field(default_factory=Mean)
+    worst_case: str = ""
+    digest: int = 0
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    note: str = ""
+
+    def add(self, measured: Measured, explain: Callable[[int], str] = lambda row: "") -> Rejection | None:
+        """Count an answer on a batch; return its first rejection, if any.
+
+        Args:
+            measured: The answer.
+            explain: What else there is to say of a rejected row.
+        """
+        judgement, ids, rejected = measured.judgement, measured.ids, measured.rejected
+        self.cases += rejected.size
+        self.rejected += int(np.count_nonzero(rejected))
+        self.accepted += measured.accepted
+        if judgement.malformed:
+            return self._reject(ids[0], judgement.malformed)
+        self.undecided += measured.yardstick.undecided
+        self.components += rejected.size * judgement.got.shape[1]
+        self.digest = (self.digest + measured.digest) % 2**64
+        if measured.size:
+            self._measure(measured)
+        if not rejected.any():
+            return None
+        row = int(np.argmax(rejected))
+        wrong = ~judgement.accepted_components[row]
+        component = component_at(judgement.envelope, judgement.got, row, int(np.argmax(wrong)))
+        reason = f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong"
+        return self._reject(ids[row], "; ".join(filter(None, (reason, explain(row)))))
+
+    def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
+        """Count cases on which the engine gave no answer at all."""
+        self.cases += cases
+        self.rejected += cases
+        return self._reject(case_id, reason)
+
+    def unsteady(self, case_id: str, reason: str) -> Rejection:
+        """Reject a batch, counted already, whose repetition gave other bits: one of its cases is taken for wrong."""
+        if self.accepted:
+            self.accepted, self.rejected = self.accepted - 1, self.rejected + 1
+        elif self.undecided:
+            self.undecided, self.rejected = self.undecided - 1, self.rejected + 1
+        return self._reject(case_id, reason)
+
+    def _reject(self, case_id: str, reason: str) -> Rejection:
+        rejection = Rejection(self.key.engine, self.key.execution, case_id, reason)
+        self.note = self.note or f"{case_id}: {reason}"
+        return rejection
+
+    def _measure(self, measured: Measured) -> None:
+        yardstick = measured.yardstick
+        self.sharp += yardstick.sharp_components
+        self.error_squares.add(measured.error_squares)
+        for name in ("mean_error", "square_error", "mean_margin", "square_margin", "margins", "errors"):
+            getattr(self, name).merge(getattr(measured, name))
+        self.bounds.merge(yardstick.bounds)
+        self.counted += measured.size
+        self.measured += measured.size - yardstick.abnormal
+        self.informative += yardstick.informative
+        self.error_max = max(self.error_max, measured.error_max)
+        if measured.margin_max >= self.margin_max:
+            self._worst(measured.margin_max, measured.worst_case())
+
+    def _worst(self, margin: float, case_id: str) -> None:
+        """Keep the worst case; of equals the first by name, so that the order of batches does not matter."""
+        if margin > self.margin_max or case_id < self.worst_case:
+            self.worst_case = case_id
+        self.margin_max = margin
+
+    def merge(self, other: Self) -> None:
+        """Count what another one counted, of other cases of the same row."""
+        for name in _ADDED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in self._merged():
+            getattr(self, name).merge(getattr(other, name))
+        self.error_max = max(self.error_max, other.error_max)
+        self.digest = (self.digest + other.digest) % 2**64
+        if other.margin_max >= self.margin_max:
+            self._worst(other.margin_max, other.worst_case)
+        self.note = min(filter(None, (self.note, other.note)), key=_batch_of, default="")
+
+    @classmethod
+    def _merged(cls) -> list[str]:
+        """Return the names of the fields that merge themselves."""
+        return [f.name for f in fields(cls) if f.default_factory in (Histogram, Mean, Sum)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that was counted."""
+        of_parts = {name: getattr(self, name).to_json() for name in self._merged()}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | of_parts
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Self:
+        """Return what `to_json` wrote."""
+        kinds: dict[str, Any] = {f.name: f.default_factory for f in fields(cls)}
+        key: Any = RowKey(*state["key"])
+        return cls(**state | {name: kinds[name].from_json(state[name]) for name in cls._merged()} | {"key": key})
+
+    @property
+    def verdict(self) -> Verdict:
+        """Rejected if one case was; accepted if one was, and the check had teeth: one component at least judged sharply."""
+        if self.rejected:
+            return Verdict.REJECTED
+        if self.cases == 0:
+            return Verdict.NOT_RUN
+        return Verdict.ACCEPTED if self.accepted and self.informative else Verdict.UNDECIDED
+
+    def row(self) -> dict[str, Any]:
+        """Return the row, in the columns of `tolerance.csv`.
+
+        Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and
+        quantiles over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
+        and come with their standard errors: a bias far below every bound shows in them.
+        """
+        return {
+            **self.key._asdict(),
+            "cases": self.cases,
+            "components": self.components,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "undecided": self.undecided,
+            "verdict": str(self.verdict),
+            "informative": self.informative / self.counted if self.counted else float("nan"),
+            "margin_max": self.margin_max if self.counted else float("nan"),
+            "margin_p99": min(self.margins.quantile(0.99), self.margin_max),
+            "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
+            "error_u_max": self.error_max if self.measured else float("nan"),
+            "error_u_p99": min(self.errors.quantile(0.99), self.error_max),
+            "error_u_p50": min(self.errors.quantile(0.5), self.error_max),
+            "margin_mean": self.mean_margin.mean,
+            "margin_mean_se": self.mean_margin.standard_error,
+            "error_u_mean": self.mean_error.mean,
+            "error_u_mean_se": self.mean_error.standard_error,
+            "margin_rms": self.square_margin.root[0],
+            "margin_rms_se": self.square_margin.root[1],
+            "error_u_rms": (float(self.error_squares) / self.sharp) ** 0.5 if self.sharp else float("nan"),
+            "error_u_rms_se": self.square_error.root[1],
+            "bound_u_p50": self.bounds.quantile(0.5),
+            "bound_u_p99": self.bounds.quantile(0.99),
+            "worst_case": self.worst_case,
+            "digest": f"{self.digest:016x}",
+            "compile_s": round(self.compile_s, 6),
+            "run_s": round(self.run_s, 6),
+            "note": self.note,
+        }
+
+
+#: What a tally adds up.
+_ADDED = (
+    *("cases", "components", "accepted", "rejected", "undecided", "counted", "informative", "measured", "sharp"),
+    *("compile_s", "run_s"),
+)
+
+
+def _batch_of(note: str) -> int:
+    """Return the number of the batch that a note speaks of; notes without one come first."""
+    parts = note.split(":")
+    return int(parts[3]) if len(parts) > 4 and parts[3].isdigit() else -1
+
+
+@dataclass
+class StepTally(Tally):
+    """The running count behind one row of `steps.csv`: one step of the triangular method, or of the judge's, by itself.
+
+    Attributes:
+        judged: Which: "linearisation" or "substitution"; or "truth", where a device worked that out.
+        ratios: How many times sharper the step's bound is than the gradient's, for each component of a substitution.
+    """
+
+    judged: str = ""
+    ratios: Histogram = field(default_factory=Histogram)
+
+    def compare(self, step: Envelope, gradient: Envelope, rows: int) -> None:
+        """Count how much sharper the step is judged than the gradient, over the first rows of a batch."""
+        decided = step.decided[:rows] & gradient.decided[:rows]
+        self.ratios.add(gradient.bound[:rows][decided] / step.bound[:rows][decided])
+
+    def row(self) -> dict[str, Any]:
+        """Return the row, in the columns of `steps.csv`."""
+        return {"judged": self.judged, **super().row(), "sharper_p50": self.ratios.quantile(0.5)}
+
+
+@dataclass
+class Pair:
+    """The running count behind one row of `agreement.csv`: two engines on the same cases.
+
+    Two right answers lie within the sum of their bounds of each other.
+    """
+
+    engine_a: str
+    engine_b: str
+    ensemble: str
+    depth: int
+    width: int
+    components: int = 0
+    identical: int = 0
+    disagreeing: int = 0
+    informative: int = 0
+    margin_max: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str, str, int, int]:
+        """What the row is about."""
+        return self.engine_a, self.engine_b, self.ensemble, self.depth, self.width
+
+    def add(self, agreement: Agreement) -> None:
+        """Count what two answers say of each other."""
+        self.components += agreement.components
+        self.identical += agreement.identical
+        self.disagreeing += agreement.disagreeing
+        self.informative += agreement.informative
+        self.margin_max = max(self.margin_max, agreement.margin_max)
+
+    def merge(self, other: Pair) -> None:
+        """Count what another one counted, of other cases of the same row."""
+        for name in ("components", "identical", "disagreeing", "informative"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.margin_max = max(self.margin_max, other.margin_max)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all that was counted."""
+        return dict(vars(self))
+
+    def row(self) -> dict[str, Any]:
+        """Return the row, in the columns of `agreement.csv`."""
+        verdict = Verdict.REJECTED if self.disagreeing else Verdict.ACCEPTED
+        return {
+            "engine_a": self.engine_a,
+            "engine_b": self.engine_b,
+            "ensemble": self.ensemble,
+            "depth": self.depth,
+            "width": self.width,
+            "components": self.components,
+            "identical": self.identical / self.components if self.components else float("nan"),
+            "disagreeing": self.disagreeing,
+            "informative": self.informative / self.components if self.components else float("nan"),
+            "margin_max": self.margin_max,
+            "verdict": str(verdict if self.components else Verdict.UNDECIDED),
+        }

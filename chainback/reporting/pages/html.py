@@ -1,0 +1,314 @@
+"""Pages: what a report or a comparison says, as one HTML file that needs no network and no plotly to be read.
+
+A page is made of sections, each a table and perhaps charts; the same sections are the text of CI logs. Charts are drawn in
+the browser by plotly's own bundle, the only one that its Python package has: 4.8 MB, which stand in the page once,
+compressed (1.9 MB), and are unpacked by the browser. Drawing them ourselves as SVG would be smaller and would lose hover,
+zoom and a maintained library. Where plotly is not installed the page has all its tables and says how to get the charts.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import importlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from chainback.judging.judgement import Verdict
+from chainback.reporting.comparison import Comparison
+from chainback.reporting.pages.comparison_sections import comparison_sections, moved
+from chainback.reporting.pages.report_sections import report_sections
+from chainback.reporting.pages.sections import Section, Table, is_number, markdown
+from chainback.reporting.pages.stylesheet import STYLE
+from chainback.reporting.report import Report, write_text
+
+__all__ = ["comparison_page", "document", "plotting", "report_page", "slug", "text", "write_page"]
+
+
+def write_page(what: Report | Comparison, path: str | Path) -> None:
+    """Write the page of a report or a comparison, whole or not at all.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    write_text(Path(path), report_page(what) if isinstance(what, Report) else comparison_page(what))
+
+
+def report_page(report: Report) -> str:
+    """Return the page of a report."""
+    title, _, remarks = report.told()
+    charts = plotting()
+    sections = report_sections(report, charts)
+    word = str(report.verdict).upper()
+    return document(report.verdict, word, title, _when(report.environment), remarks, sections, missing=charts is None)
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Return the page of a comparison."""
+    verdict = {0: Verdict.ACCEPTED, 1: Verdict.REJECTED}.get(comparison.exit_code, Verdict.UNDECIDED)
+    title, _, _, remarks = comparison.told()
+    charts = plotting()
+    sections = comparison_sections(comparison, charts)
+    missing = charts is None and moved(comparison)
+    return document(verdict, comparison.outcome, title, "", remarks, sections, missing=missing)
+
+
+def text(what: Report | Comparison) -> str:
+    """Return the facts of a page as Markdown, for a log."""
+    return markdown(report_sections(what, None) if isinstance(what, Report) else comparison_sections(what, None))
+
+
+def plotting() -> Any:
+    """Return the module that draws, or None where plotly is not installed."""
+    try:
+        return importlib.import_module("chainback.reporting.pages.charts")
+    except ModuleNotFoundError:
+        return None
+
+
+def _when(environment: dict[str, Any]) -> str:
+    model = environment.get("processor", {}).get("model", "")
+    packages = environment.get("packages", {})
+    asked = "" if environment.get("complete") else " asked for"
+    parts = (
+        environment.get("time", ""),
+        f"Python {environment['python']}" if "python" in environment else "",
+        f"jaxlib {packages['jaxlib']}" if "jaxlib" in packages else "",
+        ", ".join(filter(None, (environment.get("system", ""), environment.get("machine", ""), model))),
+        f"{environment['cases']:,} cases{asked}" if "cases" in environment else "",
+        " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
+    )
+    return " · ".join(filter(None, parts))
+
+
+def document(
+    verdict: Verdict | None,
+    word: str,
+    title: str,
+    when: str,
+    remarks: Iterable[str],
+    sections: Sequence[Section],
+    *,
+    missing: bool = False,
+) -> str:
+    """Return a page.
+
+    Args:
+        verdict: Its colour; None for a page that gives no verdict.
+        word: Its heading.
+        title: What it is about.
+        when: What produced it, in one line.
+        remarks: What else there is to say.
+        sections: Its parts.
+        missing: Whether it would have charts, were plotly installed.
+    """
+    charts = [chart for section in sections for chart in section.charts]
+    return Template(_PAGE).substitute(
+        title=escape(f"{word}: {title}"),
+        style=STYLE,
+        verdict=escape(str(verdict or "none").replace(" ", "-")),
+        word=escape(word),
+        what=escape(title),
+        when=escape(when),
+        remarks="\n".join(f"<li>{escape(remark)}</li>" for remark in remarks),
+        missing=_MISSING if missing else "",
+        sections="\n".join(_sections(sections)),
+        scripts=_scripts([figure for _, figure in charts]) if charts else "",
+    )
+
+
+def _sections(sections: Sequence[Section]) -> Iterator[str]:
+    place = 0
+    for section in sections:
+        panels = []
+        for name, chart in section.charts:
+            caption = f"<figcaption>{escape(name)}</figcaption>" if name else ""
+            said = escape(f"{section.title}{': ' * bool(name)}{name}, a chart: its numbers stand in the table below")
+            tall = f'style="min-height: {json.loads(chart)["layout"]["height"]}px"'
+            box = f'<div class="chart" role="img" aria-label="{said}" data-figure="{place}" {tall}></div>'
+            panels.append(f"<figure>{caption}{box}</figure>")
+            place += 1
+        kind = "panels" if len(panels) > 1 else "panel"
+        yield "\n".join(
+            (
+                f'<section id="{slug(section.title)}"><div class="head"><h2>{escape(section.title)}</h2>',
+                f"<p>{escape(section.lead)}</p>",
+                _legend(section.legend),
+                "</div>",
+                *map(_html_table, section.tables),
+                f'<div class="{kind}">{"".join(panels)}</div>' if panels else "",
+                *map(_folded, section.folded),
+                "</section>",
+            )
+        )
+
+
+def slug(title: str) -> str:
+    """Return a title as an anchor or a file's name."""
+    return re.sub(r"[^a-z0-9_.]+", "-", title.lower()).strip("-.")
+
+
+def _legend(entries: Sequence[tuple[str, str, str]]) -> str:
+    items = (f"<li>{_sign(colour, style)}{escape(name)}</li>" for name, colour, style in entries)
+    return f'<ul class="legend">{"".join(items)}</ul>' if entries else ""
+
+
+def _sign(colour: str, style: str) -> str:
+    """Return a line of a dash, or a marker, as plotly draws them."""
+    if style in _MARKERS:
+        return f'<svg width="12" height="12" aria-hidden="true"><path d="{_MARKERS[style]}" fill="{escape(colour)}"/></svg>'
+    return (
+        f'<svg width="26" height="8" aria-hidden="true"><path d="M0 4H26" stroke="{escape(colour)}" stroke-width="2.5" '
+        f'stroke-dasharray="{_DASHES.get(style, "none")}"/></svg>'
+    )
+
+
+#: A table of more columns, or of longer names of columns, is too broad for a phone.
+_MOST_COLUMNS, _MOST_CHARACTERS = 5, 40
+_DASHES = {"dash": "6 4", "dot": "2 4", "dashdot": "6 3 2 3"}
+_MARKERS = {
+    "circle": "M6 2A4 4 0 0 1 6 10A4 4 0 0 1 6 2",
+    "diamond": "M6 1L11 6L6 11L1 6Z",
+    "square": "M2 2H10V10H2Z",
+    "triangle-up": "M6 1L11 10H1Z",
+}
+
+
+def _folded(table: Table) -> str:
+    return f"<details><summary>{escape(table.name or 'Show the table')}</summary>{_html_table(table)}</details>"
+
+
+def _html_table(table: Table) -> str:
+    columns = range(len(table.header))
+    kinds = [[_kind(table, i, j, cell) for j, cell in enumerate(row)] for i, row in enumerate(table.rows)]
+    # A column is of numbers where all of it is; on a phone a matrix is squeezed, and a table with much text or with many
+    # columns is one card a row: nothing that matters, as a verdict, is to be scrolled for.
+    matrix = any("shade" in kind for row in kinds for kind in row)
+    numbers = [not matrix and all(_is_number(row[j]) for row in table.rows) for j in columns]
+    broad = len(columns) > _MOST_COLUMNS or sum(map(len, table.header)) > _MOST_CHARACTERS
+    much = broad or any(kind in ("long", "command") for row in kinds for kind in row)
+    form = " class=matrix" if matrix else " class=stacked" if much else ""
+    head = "".join(
+        f"<th scope=col{' class=number' * numeric}>{escape(column)}</th>"
+        for column, numeric in zip(table.header, numbers, strict=True)
+    )
+    body = "".join(
+        "<tr>" + "".join(_cell(row[j], kinds[i][j], table.header[j], numbers[j]) for j in columns) + "</tr>\n"
+        for i, row in enumerate(table.rows)
+    )
+    name = f"<h3>{escape(table.name)}</h3>" if table.name else ""
+    table_ = f"<table{form}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'{name}<div class="scroll">{table_}</div>'
+
+
+def _cell(text: str, kind: str, column: str, numeric: bool) -> str:
+    classes = " ".join(filter(None, (kind, "number" if numeric else "")))
+    inside = f"<code>{escape(text)}</code>" if kind == "command" else escape(text)
+    classed = f' class="{classes}"' if classes else ""
+    named = f' data-name="{escape(column)}"' if column else ""
+    return f"<td{classed}{named}>{inside}</td>"
+
+
+def _kind(table: Table, row: int, column: int, text: str) -> str:
+    """Return the class of a cell by what stands in it: a verdict, a command, much text."""
+    if text in _VERDICTS:
+        return _VERDICTS[text]
+    if marked := table.mark(row, column):
+        return marked
+    if text.startswith(("chainback replay ", "chainback verify ")):
+        return "command"
+    return "worse" if text.startswith("WORSE ") else "long" if len(text) > 60 else ""
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell holds a number, a share, an old number and a new one, or nothing."""
+    parts = [part.replace(",", "").removesuffix("%") for part in text.split(" → ")]
+    return all(part in ("", "–") or is_number(part) for part in parts)
+
+
+_VERDICTS = {str(verdict): str(verdict).replace(" ", "-") for verdict in Verdict}
+
+
+@cache
+def _bundle() -> str:
+    """Return plotly's own script, compressed, in base64; all pages of a run have the same."""
+    script = importlib.import_module("plotly.offline").get_plotlyjs().encode()
+    return base64.b64encode(gzip.compress(script, 6, mtime=0)).decode()
+
+
+def _scripts(figures: Sequence[str]) -> str:
+    """Return the charts: plotly's bundle, compressed, the figures, and what unpacks and draws them."""
+    return (
+        f'<script type="text/plain" id="plotly">{_bundle()}</script>\n'
+        f'<script type="application/json" id="figures">[{",".join(figures)}]</script>\n'
+        f'<script type="module">{_DRAW}</script>'
+    )
+
+
+_MISSING = (
+    '<p class="missing">There are no charts here, because plotly was not installed where this page was written: '
+    "<code>pip install 'chainback[pictures]'</code> gets them for the next one. All numbers stand in the tables.</p>"
+)
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>$title</title>
+<link rel="icon" href="data:,">
+<style>$style</style>
+</head>
+<body>
+<header class="$verdict">
+<h1>$word</h1>
+<p class="what">$what</p>
+<p class="when">$when</p>
+</header>
+<main>
+<ul class="remarks">
+$remarks
+</ul>
+$missing
+<noscript><p class="missing">Charts need JavaScript. All numbers stand in the tables.</p></noscript>
+<p class="missing" id="old" hidden>This browser cannot unpack the charts. All numbers stand in the tables.</p>
+$sections
+</main>
+$scripts
+</body>
+</html>
+"""
+
+_DRAW = """
+const old = document.getElementById("old");
+if (typeof DecompressionStream === "undefined") { old.hidden = false; }
+else {
+  const bytes = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+  const figures = JSON.parse(document.getElementById("figures").textContent);
+  const charts = document.querySelectorAll("[data-figure]");
+  for (const chart of charts) {
+    const { data, layout } = figures[chart.dataset.figure];
+    await Plotly.newPlot(chart, data, layout, { responsive: true, displayModeBar: false });
+  }
+  // A printer lays the page out after this event and shrinks all of it to the widest chart: so they are fitted to paper.
+  addEventListener("beforeprint", () => charts.forEach((chart) => {
+    Plotly.relayout(chart, { width: chart.closest(".panels") ? 330 : 680 });
+  }));
+  addEventListener("afterprint", () => charts.forEach((chart) => {
+    Plotly.relayout(chart, { width: null, autosize: true });
+  }));
+  document.body.dataset.drawn = charts.length;
+}
+"""

@@ -1,0 +1,310 @@
+"""All that a run counts: made batch by batch, merged with what other shards counted, and turned into a report.
+
+Every count is a sum, a maximum or a histogram, so that neither the order of the batches nor their distribution over
+machines shows in the result: shards that were merged give what one run would have given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chainback.errors import UsageError
+from chainback.judging.pointwise import CURVE
+from chainback.judging.tally import Pair, Rejection, RowKey, StepTally, Tally
+from chainback.reporting.report import COUNTS_FILE, IDENTITY, Report, read_environment
+
+__all__ = ["Counts", "join", "merge", "part_of", "together"]
+
+_EXECUTIONS = ("batched", "single", "eager")
+#: What names an activation's sweep.
+_SWEPT = ("activation", "quantity", "method", "execution")
+#: The columns that name what a row is about.
+_NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
+#: Facts that must be the same in all shards of a run.
+_SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", "truth", *IDENTITY)
+
+
+def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:
+    for key, counted in others.items():
+        if key in mine:
+            mine[key].merge(counted)
+        else:
+            mine[key] = counted
+
+
+@dataclass
+class Counts:
+    """What was counted.
+
+    Attributes:
+        tallies: By row of `tolerance.csv`.
+        steps: By judged step and row of `steps.csv`.
+        pairs: By row of `agreement.csv`.
+        activations: Rows of `activations.csv`, by their place in the run, each with its row of `curves.csv` as "curve".
+        functions: Likewise of `functions.csv`, several at a place.
+        rejections: The first of each row that rejected, with the place in the run at which it did.
+    """
+
+    tallies: dict[RowKey, Tally] = field(default_factory=dict)
+    steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
+    pairs: dict[tuple[str, str, str, int, int], Pair] = field(default_factory=dict)
+    activations: dict[int, dict[str, Any]] = field(default_factory=dict)
+    functions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    rejections: list[tuple[int, Rejection]] = field(default_factory=list)
+
+    def merge(self, other: Counts) -> None:
+        """Count what another one counted, of other cases of the same run."""
+        _merge(self.tallies, other.tallies)
+        _merge(self.steps, other.steps)
+        _merge(self.pairs, other.pairs)
+        self.activations |= other.activations
+        self.functions |= other.functions
+        self.rejections += other.rejections
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it, ready for JSON."""
+        return {
+            "tallies": [tally.to_json() for tally in self.tallies.values()],
+            "steps": [tally.to_json() for tally in self.steps.values()],
+            "pairs": [pair.to_json() for pair in self.pairs.values()],
+            "activations": list(self.activations.items()),
+            "functions": list(self.functions.items()),
+            "rejections": [[place, asdict(rejection)] for place, rejection in self.rejections],
+        }
+
+    @classmethod
+    def from_json(cls, state: dict[str, Any]) -> Counts:
+        """Return what `to_json` wrote."""
+        tallies = [Tally.from_json(item) for item in state["tallies"]]
+        steps = [StepTally.from_json(item) for item in state["steps"]]
+        pairs = [Pair(**item) for item in state["pairs"]]
+        return cls(
+            {tally.key: tally for tally in tallies},
+            {(tally.judged, tally.key): tally for tally in steps},
+            {pair.key: pair for pair in pairs},
+            {int(place): row for place, row in state["activations"]},
+            {int(place): rows for place, rows in state["functions"]},
+            [(place, Rejection(**item)) for place, item in state["rejections"]],
+        )
+
+    def report(self, environment: dict[str, Any], at: tuple[int, int] = (0, 0)) -> Report:
+        """Return the report.
+
+        Args:
+            environment: What produced it; every row repeats the columns of `IDENTITY`, of several `platforms` those of its
+                own, and rows follow its `engines`.
+            at: How many batches and tasks are done. All counts go into the report of a run that can be gone on with, or
+                that is a shard.
+        """
+        keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
+        shared = {name: environment[name] for name in IDENTITY}
+        platforms = environment.get("platforms", {})
+        order = {name: place for place, name in enumerate(environment["engines"])}
+
+        def place(key: RowKey) -> tuple[Any, ...]:
+            return (
+                order.get(key.engine, len(order)),
+                _EXECUTIONS.index(key.execution),
+                key.ensemble,
+                key.width,
+                key.depth,
+            )
+
+        def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+            found = [shared | _where(row, platforms) | row for row in rows]
+            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*shared, "verdict"])
+
+        pairs = sorted(self.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
+        steps = sorted(self.steps.values(), key=lambda t: (t.judged, *place(t.key)))
+        activations = [row for _, row in sorted(self.activations.items())]
+        return Report(
+            tolerance=frame(t.row() for t in sorted(self.tallies.values(), key=lambda t: place(t.key))),
+            agreement=frame(pair.row() for pair in pairs),
+            activations=frame(_without_curve(row) for row in activations),
+            environment=environment,
+            rejections=tuple(rejection for _, rejection in sorted(self.rejections, key=lambda item: item[0])),
+            steps=frame(step.row() for step in steps),
+            functions=frame(row for _, rows in sorted(self.functions.items()) for row in rows),
+            curves=frame(_with_curve(row) for row in activations if CURVE in row),
+            counts=self.to_json() | _cut_off(environment, at) if keep else None,
+        )
+
+
+def _where(row: dict[str, Any], platforms: dict[str, dict[str, str]]) -> dict[str, str]:
+    """Return the columns of `IDENTITY` that say on which of several platforms a row was had: its names end in `@gpu`."""
+    names = [str(row[column]).rpartition("@")[2] for column in _NAMED if column in row]
+    return together([platforms[name] for name in names]) if all(name in platforms for name in names) else {}
+
+
+def together(identities: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return what several platforms are called together, as "cpu and gpu", in columns of `IDENTITY`."""
+    columns = [column for column in IDENTITY if column in identities[0]]
+    return {name: " and ".join(dict.fromkeys(identity[name] for identity in identities)) for name in columns}
+
+
+def _without_curve(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != CURVE}
+
+
+def _with_curve(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in _SWEPT} | row[CURVE]
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run that was cut off had got to.
+
+    Attributes:
+        state: Batches done, tasks done, and what was counted.
+        elapsed_s: How long it had taken.
+    """
+
+    state: tuple[int, int, Counts] = field(default_factory=lambda: (0, 0, Counts()))
+    elapsed_s: float = 0.0
+
+
+def _cut_off(facts: dict[str, Any], at: tuple[int, int]) -> dict[str, Any]:
+    """Return what another process needs to know before it goes on with a run, ready for JSON."""
+    return {"run": _run_of(facts), "at": list(at), "elapsed_s": facts["elapsed_s"]}
+
+
+def _run_of(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: facts.get(name) for name in (*_SAME, "shard")}
+
+
+def resumed(folder: str | os.PathLike[str], facts: dict[str, Any]) -> Resumed:
+    """Return where the run in a folder had got to; the beginning where there is none.
+
+    Args:
+        folder: What `verify` was writing to.
+        facts: Of the run that is to go on with it.
+
+    Raises:
+        UsageError: The folder holds another run, or a finished one, or what it counted is damaged.
+    """
+    path = Path(folder) / COUNTS_FILE
+    if not path.exists():
+        if (Path(folder) / "environment.json").exists():
+            raise UsageError(f"{folder} holds a run that is finished: nothing is left to resume")
+        return Resumed()
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        counts, (done, tasks_done), elapsed, run = (
+            Counts.from_json(state),
+            state["at"],
+            state["elapsed_s"],
+            state["run"],
+        )
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise UsageError(f"cannot read {path}: it is damaged: begin the run anew in another folder") from None
+    wanted, run = json.loads(json.dumps(_run_of(facts))), {"truth": "numpy"} | run
+    if different := [name for name in run | wanted if run.get(name) != wanted.get(name)]:
+        raise UsageError(f"{folder} holds another run: it has another {', '.join(different)}")
+    return Resumed((int(done), int(tasks_done), counts), float(elapsed))
+
+
+def part_of(name: str | None) -> tuple[int, int]:
+    """Return (K, M) of a shard named K/M; (1, 1), the whole, of None.
+
+    Raises:
+        UsageError: It is no such name.
+    """
+    first, slash, last = ("1/1" if name is None else name).partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise UsageError(f"`shard` must be K/M, the K-th of M parts, such as 1/4, got {name!r:.40}")
+    return int(first), int(last)
+
+
+def merge(folders: Sequence[str | os.PathLike[str]], *, output: str | os.PathLike[str] | None = None) -> Report:
+    """Join the reports of a run's shards into what one run would have written.
+
+    Args:
+        folders: One for each shard: each written by `verify` with `shard`, all of them with the same arguments.
+        output: Folder to write the report to.
+
+    Returns:
+        The report; incomplete where a shard is missing.
+
+    Raises:
+        UsageError: A folder holds no shard, or one of another run, or the same twice.
+    """
+    if not folders:
+        raise UsageError("nothing to merge: name the folders of the shards")
+    report = join((str(folder), read_environment(folder), partial(_read_counts, folder)) for folder in folders)
+    if output is not None:
+        report.write(output)
+    return report
+
+
+def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], Counts]]]) -> Report:
+    """Join a run's shards into what one run would have found.
+
+    Args:
+        shards: Of each what it is called, its facts, and what returns its counts.
+
+    Returns:
+        The report; incomplete where a shard is missing.
+
+    Raises:
+        UsageError: One is no shard, or one of another run, or the same twice.
+    """
+    counts, facts, seen = Counts(), {}, {}
+    for name, its_facts, its_counts in shards:
+        part = its_facts.get("shard")
+        if part is None:
+            raise UsageError(f"{name} holds no shard of a run: write it with --shard K/M")
+        k, m = part_of(part)
+        if facts and (m, _identity(its_facts)) != (seen["of"], _identity(facts)):
+            different = [n for n in _SAME if its_facts.get(n) != facts.get(n)] or ["number of shards"]
+            raise UsageError(f"{name} is a shard of another run: it has another {', '.join(different)}")
+        if k in seen:
+            raise UsageError(f"{name} is shard {part}, and so is {seen[k]}: name each once")
+        seen |= {k: name, "of": m}
+        counts.merge(its_counts())
+        facts = _joined(facts, its_facts)
+    missing = [k for k in range(1, seen["of"] + 1) if k not in seen]
+    facts = {name: fact for name, fact in facts.items() if name != "shard"} | {"shards": seen["of"] - len(missing)}
+    if missing:
+        without = ", ".join(f"{k}/{seen['of']}" for k in missing)
+        facts |= {"complete": False, "stopped": "; ".join(filter(None, (facts.get("stopped"), f"without {without}")))}
+    return counts.report(facts)
+
+
+def _identity(facts: dict[str, Any]) -> list[Any]:
+    return [facts.get(name) for name in _SAME]
+
+
+def _read_counts(folder: str | os.PathLike[str]) -> Counts:
+    path = Path(folder) / COUNTS_FILE
+    try:
+        return Counts.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        raise UsageError(f"cannot read {path}: it is damaged: run the shard again") from None
+
+
+def _joined(facts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Join what two shards say of how they went; of the rest the first is kept."""
+    if not facts:
+        return more
+    joined = facts | {
+        "complete": facts["complete"] and more["complete"],
+        "elapsed_s": round(facts["elapsed_s"] + more["elapsed_s"], 3),
+    }
+    for name in ("worker_deaths", "unexplained"):
+        if name in facts or name in more:
+            joined[name] = [*facts.get(name, []), *more.get(name, [])]
+    if stops := [part["stopped"] for part in (facts, more) if "stopped" in part]:
+        joined["stopped"] = "; ".join(stops)
+    return joined

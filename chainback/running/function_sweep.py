@@ -1,0 +1,226 @@
+"""Every elementary function alone: value and derivatives, forward and reverse, jitted and not, against the truth.
+
+A function is one program: its value, a forward derivative in each argument and all reverse derivatives at once. All
+functions are given arrays of one length, so that un-jitted operations compile once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.special
+import numpy as np
+
+from chainback.judging.judgement import Verdict
+from chainback.judging.pointwise import Right, judge_points
+from chainback.operations.arithmetic import FLOAT64, Arithmetic
+from chainback.operations.functions import FUNCTIONS, Function, Model
+from chainback.operations.reference import MOST_POINTS, flushed, points_of, truth_of
+
+__all__ = ["Sweep", "sweeps"]
+
+Array = Any
+#: One more than a multiple of every vector's length, so that a remainder is left over.
+_LENGTH = MOST_POINTS + 25
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What is judged in a row: the value, or the derivative in an argument, had by one method."""
+
+    argument: str
+    method: str
+
+    @property
+    def name(self) -> str:
+        """Whether it is the "value" or a "derivative"."""
+        return "derivative" if self.argument else "value"
+
+    @property
+    def row(self) -> int:
+        """Its place in the truth of the curve."""
+        return 1 + int(self.argument) if self.argument else 0
+
+
+def _quantities(arity: int) -> list[Quantity]:
+    slopes = [Quantity(str(a), method) for method in ("forward", "reverse") for a in range(arity)]
+    return [Quantity("", "primal"), *slopes]
+
+
+def find(path: str) -> Callable[..., Array] | None:
+    """Return the function that JAX has under that path, or None."""
+    found: Any = jax
+    for part in path.split(".")[1:]:
+        found = getattr(found, part, None)
+    return found
+
+
+def _program(function: Function, called: Callable[..., Array]) -> Callable[..., tuple[Array, ...]]:
+    """Return the program that computes all quantities of a function, in the order of `_quantities`."""
+
+    def of(*arrays: Array) -> Array:
+        return called(*function.arguments(*arrays), **dict(function.options))
+
+    def forward(place: int, arrays: Sequence[Array]) -> Array:
+        def along(x: Array) -> Array:
+            return of(*arrays[:place], x, *arrays[place + 1 :])
+
+        return jax.jvp(along, (arrays[place],), (jnp.ones_like(arrays[place]),))[1]
+
+    def everything(*arrays: Array) -> tuple[Array, ...]:
+        value, pull = jax.vjp(of, *arrays)
+        return of(*arrays), *(forward(place, arrays) for place in range(len(arrays))), *pull(jnp.ones_like(value))
+
+    return everything
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One function, to be swept in one way.
+
+    Attributes:
+        function: Which.
+        execution: "jitted" or "eager".
+        arithmetic: Of its arguments.
+        dtype: Likewise: "float32" or "float64".
+        device: Where to run.
+    """
+
+    function: Function
+    execution: str
+    arithmetic: Arithmetic
+    dtype: str
+    device: Any
+
+    def __str__(self) -> str:
+        return f"{self.function.name} ({self.function.second or 'unary'}), {self.execution}, {self.dtype}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Measure and judge: rows of `functions.csv`."""
+        called = find(self.function.path)
+        if called is None:
+            return [self._identity(Quantity("", "")) | _nothing(Verdict.NOT_THERE, "this JAX does not have it")]
+        points = points_of(self.function.curve).astype(self.dtype)
+        padded = np.concatenate([np.repeat(points[:, :1], _LENGTH - points.shape[1], axis=1), points], axis=1)
+        answers = self._run(_program(self.function, called), padded)
+        return [
+            self._identity(quantity) | self._judge(quantity, np.asarray(answer)[-points.shape[1] :])
+            for quantity, answer in zip(_quantities(self.function.curve.arity), answers, strict=True)
+        ]
+
+    def _run(self, program: Callable[..., tuple[Array, ...]], padded: np.ndarray) -> tuple[Array, ...]:
+        arrays = [jax.device_put(part, self.device) for part in padded]
+        if self.execution == "jitted":
+            return jax.jit(program)(*arrays)
+        with jax.disable_jit(not self.function.loops), jax.default_device(self.device):
+            return program(*arrays)
+
+    def failed(self, reason: str) -> list[dict[str, Any]]:
+        """Return the rows of a sweep that gave nothing to judge."""
+        return [
+            self._identity(quantity) | _nothing(Verdict.REJECTED, reason, points_of(self.function.curve).shape[1])
+            for quantity in _quantities(self.function.curve.arity)
+        ]
+
+    def _identity(self, quantity: Quantity) -> dict[str, Any]:
+        return {
+            "dtype": self.dtype,
+            "function": self.function.name,
+            "argument": quantity.argument,
+            "quantity": quantity.name,
+            "method": quantity.method,
+            "execution": self.execution,
+            "second": self.function.second,
+        }
+
+    def _judge(self, quantity: Quantity, got: np.ndarray) -> dict[str, Any]:
+        curve = self.function.curve
+        rights = _rights(self.function, quantity, self.arithmetic)
+        judged = ~np.isnan(rights[0].truth)
+        points = points_of(curve)
+        regions = [
+            (np.broadcast_to(known.where(*points.astype(np.float64), rights[0].truth), judged.shape)[judged], known.why)
+            for known in self.function.known
+            if known.quantity == quantity.name
+            and known.argument in ("", quantity.argument)
+            and known.dtype in ("", self.dtype)
+        ]
+        known = np.logical_or.reduce([where for where, _ in regions]) if regions else None
+        judged_rights = [Right(right.truth[judged], right.bound[judged]) for right in rights]
+        swept = judge_points(got[judged], judged_rights, self.arithmetic, known)
+        places = np.flatnonzero(judged)
+        worst, furthest = places[swept.worst], places[swept.furthest]
+        model = self.function.slopes[quantity.row - 1] if quantity.argument else self.function.value
+        return swept.counts | {
+            "known": int(swept.excused.sum()),
+            "worst_x": float(points[0, worst]),
+            "worst_y": float(points[1, worst]) if curve.arity == 2 else np.nan,
+            "got": float(got[worst]),
+            "expected": float(rights[0].truth[worst]),
+            "error_u_max_x": float(points[0, furthest]),
+            "loses": self.function.loses if model.scale is not None else "",
+            "note": _note(regions, swept.excused),
+        }
+
+
+def _note(regions: Sequence[tuple[np.ndarray, str]], excused: np.ndarray) -> str:
+    """Say which known faults show, and which do not."""
+    shown = [why for where, why in regions if (where & excused).any()]
+    gone = [why for where, why in regions if where.any() and not (where & excused).any()]
+    if regions and gone and not shown:
+        return f"mended: {'; '.join(gone)}"
+    return "; ".join(dict.fromkeys(shown))
+
+
+def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
+    unmeasured = dict.fromkeys(
+        ("informative", "margin_max", "error_u_max", "error_u_p99", "error_u_rms", "lost_everything", "known"), np.nan
+    )
+    counts = {"points": points, "accepted": 0, "rejected": points, "verdict": str(verdict)}
+    return counts | unmeasured | {"digest": "", "loses": "", "note": note}
+
+
+def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> list[Right]:
+    """Return what is right at each point.
+
+    The truth; where it may overflow, infinity; and the truth of each way in which subnormal arguments may be flushed to 0.
+    """
+    curve = function.curve
+    points, table = points_of(curve).astype(np.float64), truth_of(curve)
+    model: Model = function.slopes[quantity.row - 1] if quantity.argument else function.value
+    double = arithmetic.unit_roundoff < 2.0**-50
+    units = model.double if double and model.double is not None else model.units
+    truth = table[quantity.row]
+    with np.errstate(all="ignore"):
+        scale = np.abs(truth) if model.scale is None else model.scale(*points, truth)
+        scale = np.where(np.isfinite(scale), scale, np.abs(truth))
+        # A step of the rule may underflow, and so may half of x before it is doubled.
+        underflow = 2.0 * arithmetic.smallest_normal * (1.0 + np.minimum(np.abs(points), 200.0).sum(axis=0))
+        bound = (units + 0.5 * double) * arithmetic.unit_roundoff * scale + underflow
+        bound = np.where(np.isfinite(bound), bound, 0.0)
+        if quantity.argument:
+            bound = bound + table[quantity.row + curve.arity]
+        ways = [Right(truth[way], bound[way]) for way in flushed(curve)] if not double else []
+        undefined = np.isnan([right.truth for right in ways]).any(axis=0) if ways else np.isnan(truth)
+        truth = np.where(undefined, np.nan, truth)
+        beyond = np.abs(truth) + bound >= arithmetic.largest
+        rights = [Right(truth, bound), Right(np.where(beyond, np.copysign(np.inf, truth), truth), bound), *ways]
+        # At -0, and where an argument is flushed to it, an infinity may have either sign.
+        low = np.signbit(points).any(axis=0)
+        for right in (Right(truth, bound), *ways):
+            pole = low & np.isinf(right.truth) & ((np.abs(points) < 2.0**-126).any(axis=0))
+            rights.append(Right(np.where(pole, -right.truth, right.truth), right.bound))
+    return rights
+
+
+def sweeps(arithmetic: Arithmetic, device: Any, functions: Sequence[Function] = FUNCTIONS) -> Iterator[Sweep]:
+    """Return how every function is swept: jitted and un-jitted, in float32, and in float64 where JAX has it on."""
+    for function in functions:
+        for execution in ("jitted", "eager"):
+            yield Sweep(function, execution, arithmetic, "float32", device)
+            if jax.config.read("jax_enable_x64"):
+                yield Sweep(function, execution, FLOAT64, "float64", device)

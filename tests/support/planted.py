@@ -1,0 +1,57 @@
+"""A pytest plugin that plants faults in three engines and in one solver and its way back, before the properties see them."""
+
+import itertools
+
+from hypothesis import HealthCheck, Phase, settings
+
+#: Few examples and no shrinking: a planted fault is to be seen, not understood.
+settings.register_profile(
+    "planted",
+    derandomize=True,
+    max_examples=15,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pytest_configure() -> None:
+    # Not at import: the shape checks want to be the first to import the package.
+    import dataclasses
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from chainback.engines.registry import ENGINES, triangular
+
+    calls = itertools.count()
+    honest = ENGINES["reverse-remat"].gradient
+
+    def forgetful(weights, biases, activations, x, y):
+        """Other bits on every other call."""
+        dweights, dbiases = honest(weights, biases, activations, x, y)
+        shape = jax.ShapeDtypeStruct((), jnp.float32)
+        turn = jax.pure_callback(lambda _: np.float32(next(calls) % 2), shape, x[0], vmap_method="sequential")
+        return dweights, dbiases * (1 + turn * 2.0**-22)
+
+    def leaking(weights, biases, activations, x, y):
+        """A little of the residual reaches every layer, whatever the weights between."""
+        dweights, dbiases = honest(weights, biases, activations, x, y)
+        return dweights, dbiases + 1e-6 * dbiases[-1:]
+
+    def wrong_when_compiled(weights, biases, activations, x, y):
+        """Right op by op, wrong under jit, as a miscompilation is."""
+        dweights, dbiases = honest(weights, biases, activations, x, y)
+        return dweights, dbiases * (1.001 if isinstance(x, jax.core.Tracer) else 1.0)
+
+    for name, fault in (
+        ("reverse-unrolled", forgetful),
+        ("forward-scan", leaking),
+        ("reverse-scan", wrong_when_compiled),
+    ):
+        ENGINES[name] = dataclasses.replace(ENGINES[name], gradient=fault)
+    right = triangular.SOLVERS["substitution"]
+    triangular.SOLVERS["substitution"] = lambda couplings, rhs: right(couplings * (1 + 2.0**-12), rhs)
+    back = triangular.solve_backwards
+    triangular.solve_backwards = lambda weights, *rest: back(weights * (1 + 2.0**-12), *rest)
