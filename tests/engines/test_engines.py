@@ -188,7 +188,7 @@ def test_limits_say_why(limit, within, beyond, word: str) -> None:
 def test_an_engine_beyond_its_limit_says_so() -> None:
     deep = draw("deep", seed=0, depth=100, width=1, batch=0, rows=1)
     with pytest.raises(
-        chainback.EngineError, match="engine forward-unrolled cannot take this batch: an unrolled program"
+        chainback.errors.EngineError, match="engine forward-unrolled cannot take this batch: an unrolled program"
     ):
         gradient(deep.chain, deep.inputs, deep.targets, "forward-unrolled")
 

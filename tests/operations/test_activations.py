@@ -126,9 +126,9 @@ def test_ranges_hold(name: str) -> None:
 
 
 def test_unknown_and_incomplete_activations_are_refused() -> None:
-    with pytest.raises(chainback.UsageError, match="'swish' is not known: use one of identity"):
+    with pytest.raises(chainback.errors.UsageError, match="'swish' is not known: use one of identity"):
         activation("swish")
-    with pytest.raises(chainback.UsageError, match="registered already"):
+    with pytest.raises(chainback.errors.UsageError, match="registered already"):
         register(ACTIVATIONS["tanh"])
-    with pytest.raises(chainback.UsageError, match="must bring both"):
+    with pytest.raises(chainback.errors.UsageError, match="must bring both"):
         register(Activation("square", np.square, lambda z: 2 * z, lambda z: Local(2, 2, 0, 0, 1, 1), 2, 0, (-1, 1)))

@@ -131,6 +131,6 @@ def test_a_picture_that_needs_a_browser_is_one_sentence_without_one(lectured, mo
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "no-such-browser"))
     monkeypatch.setattr(chainback, "lecture", lambda **options: lectured)
     ran = CliRunner().invoke(cli, ["lecture", "--picture", str(tmp_path / "lecture.png")], standalone_mode=False)
-    assert isinstance(ran.exception, chainback.ChainbackError)
+    assert isinstance(ran.exception, chainback.errors.ChainbackError)
     assert str(ran.exception).endswith("install Chrome or Chromium, or ask for .html")
     assert not (tmp_path / "lecture.png").exists()
