@@ -166,6 +166,7 @@ NO_JAX = "import sys; {}; sys.exit('jax' in sys.modules)"
     [
         "import chainback",
         "import chainback.cli.main",
+        "import chainback.running.request",
         "from chainback import Case, Chain, judge, draw, rebuild, strategies, compare, merge, show",
         "import chainback.truth.chain_bound, chainback.processes.worker, chainback.versions.history",
     ],

@@ -3,98 +3,40 @@
 from __future__ import annotations
 
 import importlib
-import os
-import re
 import sys
-import webbrowser
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import chainback
+from chainback.cli.options import Names, WholeNumber, engines_of, request_options
+from chainback.cli.output import (
+    OPEN,
+    PICTURES,
+    annotate,
+    leave_page,
+    name_files,
+    name_report,
+    open_page,
+    progress_bar,
+    to_log,
+)
+from chainback.cli.verify import verify
 from chainback.environment import start_jax
 from chainback.errors import BuildError, ChainbackError
-from chainback.operations.arithmetic import ARITHMETICS
-from chainback.processes.hosts import verify_on_hosts
-from chainback.processes.worker import supervise
 from chainback.reporting.ci import announce
-from chainback.reporting.pages.html import text, write_page
+from chainback.reporting.pages.html import text
 from chainback.reporting.pages.sections import markdown as in_markdown
-from chainback.reporting.pages.show import FORMATS, read_report, write_pictures
-from chainback.reporting.report import REPORT_FILES, replay_command
+from chainback.reporting.pages.show import read_report
 from chainback.versions.environments import Job
 
 __all__ = ["main"]
 
 
-class _Whole(click.ParamType):
-    """A whole number, also written 1e6 or 1_000_000."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            number = float(value)
-            if number != int(number):
-                raise ValueError
-            return int(value) if str(value).strip().lstrip("-").isdigit() else int(number)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no whole number", param, ctx)
-
-
-class _Numbers(click.ParamType):
-    """Whole numbers as 1,2,4 or 1-24, or both."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        numbers: list[int] = []
-        try:
-            for part in str(value).split(","):
-                first, dash, last = part.strip().partition("-")
-                low = _Whole().convert(first, param, ctx)
-                high = _Whole().convert(last, param, ctx) if dash else low
-                if high < low or high - low > 10_000:
-                    raise ValueError
-                numbers.extend(range(low, high + 1))
-        except ValueError:
-            self.fail(f"{value!r} are no numbers: write them as 1,2,4 or 1-24", param, ctx)
-        return tuple(numbers)
-
-
-class _Names(click.ParamType):
-    """Names, separated by commas."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or value in ("all", "none"):
-            return value
-        names = tuple(name.strip() for name in value.split(",") if name.strip())
-        if not names:
-            self.fail("name at least one, or say all or none", param, ctx)
-        return names
-
-
-_ENGINES = [
-    click.option(
-        "--engines", type=_Names(), default="all", show_default=True, help="Built-in engines: names, all or none."
-    ),
-    click.option(
-        "--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own; may be given repeatedly."
-    ),
-]
-
 _WHERE = "Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]"
-_COMPARED = "Where to run: cpu, gpu, gpu:1, …; several, as cpu,gpu, are compared.  [default: JAX's own choice]"
 _OUTPUT = click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -120,27 +62,6 @@ def _picture(what: str) -> Callable[..., Any]:
     return click.option("--picture", type=_Picture(), help=f"Draw {what}, too: .html, .svg or .png.")
 
 
-_PICTURES = click.option(
-    "--pictures",
-    type=click.Choice(FORMATS),
-    help="Write each chart of the page as a picture, too, into a folder beside it.",
-)
-_OPEN = click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
-
-
-def _with_engines(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_ENGINES):
-        command = option(command)
-    return command
-
-
-def _engines(engines: Any, own: tuple[str, ...]) -> Any:
-    if not own:
-        return engines
-    named = tuple(chainback.ENGINES) if engines == "all" else () if engines == "none" else tuple(engines)
-    return (*named, *own)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chainback")
 def cli() -> None:
@@ -151,206 +72,30 @@ def cli() -> None:
     """
 
 
-class _Seconds(click.ParamType):
-    """A time, as 90s, 30m, 8h or 2d."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip())
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r} is no time: write it as 90s, 30m, 8h or 2d", param, ctx)
-        return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-
-
-@cli.command()
-@click.option("--cases", type=_Whole(), help="Chains in all; 1e6 is understood.  [default: 20000; with --for no limit]")
-@click.option("--for", "duration", type=_Seconds(), help="Begin no further batch after that time: 90s, 30m, 8h, 2d.")
-@click.option("--resume", is_flag=True, help="Go on with the unfinished run in the output folder.")
-@click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
-@click.option(
-    "--depths",
-    type=_Numbers(),
-    help="Depths, as 1,8 or 1-24; at most eight of them run.  [default: by ensemble]",
-)
-@click.option("--widths", type=_Numbers(), help="Widths, likewise, but all of them run.  [default: by ensemble]")
-@click.option("--ensembles", type=_Names(), default="all", show_default=True, help="Families of chains: names or all.")
-@_with_engines
-@click.option("--platform", help=_COMPARED)
-@click.option(
-    "--truth",
-    default="numpy",
-    show_default=True,
-    help="What works out the truth of batches: numpy, or a device, as gpu, checked by NumPy on one in sixteen.",
-)
-@click.option(
-    "--judged-as",
-    type=click.Choice(list(ARITHMETICS)),
-    help="Whose bounds answers are to keep, such as float32 on a GPU that multiplies in TF32.  [default: the device's]",
-)
-@_OUTPUT
-@click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
-@click.option(
-    "--sharp-floor",
-    type=float,
-    help="Share of an engine's components to be judged sharply, or it is undecided.  [default: a tenth]",
-)
-@click.option(
-    "--time-limit",
-    type=float,
-    default=300.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="That one compilation, or one batch of one engine, may take.",
-)
-@click.option(
-    "--memory-limit", type=float, metavar="GB", help="That the run may hold.  [default: four fifths of the machine's]"
-)
-@click.option("--case", metavar="CASE_ID", help="Run this one case, in its batch and alone, instead of many.")
-@click.option("--shard", metavar="K/M", help="Run the K-th of M parts of the same cases; `merge` joins their reports.")
-@click.option(
-    "--distributed", is_flag=True, help="Share the run out among the processes that jax.distributed finds, one a host."
-)
-@click.option(
-    "--coordinator", metavar="HOST:PORT", help="Of process 0, where JAX does not find out; with the next two."
-)
-@click.option("--processes", type=click.IntRange(1), metavar="N", help="How many share the run.")
-@click.option("--process", type=click.IntRange(0), metavar="K", help="Which of them this is, from 0.")
-@click.option(
-    "--functions", is_flag=True, help="Sweep every elementary function, too; with --engines none, these alone."
-)
-@click.option("--quiet", is_flag=True, help="Print the verdict and what was rejected, no table and no progress.")
-@_OPEN
-def verify(
-    cases: int | None,
-    seed: int,
-    depths: tuple[int, ...] | None,
-    widths: tuple[int, ...] | None,
-    ensembles: Any,
-    engines: Any,
-    own: tuple[str, ...],
-    platform: str | None,
-    truth: str,
-    judged_as: str | None,
-    output: Path,
-    junit: Path | None,
-    sharp_floor: float | None,
-    time_limit: float,
-    memory_limit: float | None,
-    case: str | None,
-    shard: str | None,
-    distributed: bool,
-    coordinator: str | None,
-    processes: int | None,
-    process: int | None,
-    functions: bool,
-    quiet: bool,
-    show: bool,
-    duration: float | None,
-    resume: bool,
-) -> int:
-    """Draw random chains, compute their gradients by every engine, judge every component."""
-    floor: dict[str, Any] = {} if sharp_floor is None else {"sharp_floor": sharp_floor}
-    others = {"coordinator": coordinator, "processes": processes, "process": process}
-    others = {name: value for name, value in others.items() if value is not None}
-    run = partial(verify_on_hosts, **others) if distributed or others else supervise
-    with _progress(quiet) as tell:
-        report = run(
-            time_limit=time_limit,
-            memory_limit=None if memory_limit is None else memory_limit * 1e9,
-            engines=_engines(engines, own),
-            ensembles=ensembles,
-            cases=cases,
-            duration=duration,
-            resume=resume,
-            seed=seed,
-            depths=depths,
-            widths=widths,
-            platform=platform,
-            truth=truth,
-            judged_as=judged_as,
-            case=case,
-            shard=shard,
-            functions=functions,
-            output=output,
-            junit=junit,
-            progress=tell,
-            **floor,
-        )
-    report.print(Console(), brief=quiet or bool(report.environment.get("process")))
-    if report.environment.get("process"):  # the report is written by process 0
-        return report.exit_code
-    _announce(report)
-    _leave_page(report, output / "report.html", show=show, quiet=quiet)
-    if report.rejections:
-        first = report.rejections[0]
-        click.echo(f"Look closer: {replay_command(report.environment, first.case_id, first.engine)}")
-    if not quiet:
-        click.echo(_wrote(output))
-    return report.exit_code
-
-
-def _leave_page(what: Any, path: Path, *, show: bool, quiet: bool = False, pictures: str | None = None) -> None:
-    """Write a page, show it where that is asked for, and say its facts in a CI's log, where nobody sees pages."""
-    write_page(what, path)
-    if pictures:
-        drawn = write_pictures(what, path, pictures)
-        told = f"Drew {len(drawn)} pictures in {drawn[0].parent}." if drawn else "The page has no charts to draw."
-        click.echo(told, err=quiet)
-    if not quiet:
-        _to_the_log(text(what))
-    if show:
-        _open(path)
-
-
-def _to_the_log(said: str) -> None:
-    if os.environ.get("CI"):
-        click.echo(said)
-
-
-def _open(page: Path) -> None:
-    webbrowser.open(page.resolve().as_uri())
-
-
-def _announce(report: Any) -> None:
-    wrong = [(f"{item.engine} is wrong ({item.execution})", str(item)) for item in report.rejections]
-    wrong = wrong or ([] if report.accepted else [("chainback", f"the gate is {report.verdict}")])
-    announce(report.markdown(), wrong, click.echo)
-
-
-def _written(files: Sequence[Path], quiet: bool = False) -> None:
-    """Name the files that were written; beside Markdown, which is for a pull request, not where that goes."""
-    named = [str(file) for file in files if file.exists()]
-    if named:
-        click.echo(f"Wrote {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}.", err=quiet)
-
-
-def _wrote(output: Path) -> str:
-    files = [name for name in REPORT_FILES if (output / name).exists()]
-    return f"Wrote {output}/{', '.join(files[:-1])} and {files[-1]}."
+cli.add_command(verify)
 
 
 @cli.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_OUTPUT
 @click.option("--junit", type=click.Path(path_type=Path), help="Write a JUnit file, too.")
-@_OPEN
+@OPEN
 def merge(folders: tuple[Path, ...], output: Path, junit: Path | None, show: bool) -> int:
     """Join the reports of a run's shards into what one run would have written."""
     report = chainback.merge(folders, output=output)
     if junit is not None:
         report.write_junit(junit)
     report.print(Console())
-    _announce(report)
-    _leave_page(report, output / "report.html", show=show)
-    click.echo(_wrote(output))
+    annotate(report)
+    leave_page(report, output / "report.html", show=show)
+    click.echo(name_report(output))
     return report.exit_code
 
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@_PICTURES
-@_OPEN
+@PICTURES
+@OPEN
 def show(folder: Path, pictures: str | None, show: bool) -> int:
     """Show the report in FOLDER again: print it, write its page anew, on request its charts as pictures.
 
@@ -358,8 +103,8 @@ def show(folder: Path, pictures: str | None, show: bool) -> int:
     """
     report = read_report(folder)
     report.print(Console())
-    _leave_page(report, folder / "report.html", show=show, pictures=pictures)
-    _written([folder / "report.html"])
+    leave_page(report, folder / "report.html", show=show, pictures=pictures)
+    name_files([folder / "report.html"])
     return report.exit_code
 
 
@@ -385,8 +130,8 @@ _MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a
     help="File for the rows.",
 )
 @_MARKDOWN
-@_PICTURES
-@_OPEN
+@PICTURES
+@OPEN
 def compare(
     old: Path, new: Path, false_alarm: float, output: Path, markdown: bool, pictures: str | None, show: bool
 ) -> int:
@@ -398,8 +143,8 @@ def compare(
     """
     found = chainback.compare(old, new, false_alarm=false_alarm, output=output)
     _show(found, markdown)
-    _leave_page(found, _beside(output), show=show, quiet=markdown, pictures=pictures)
-    _written([output, _beside(output)], quiet=markdown)
+    leave_page(found, _beside(output), show=show, quiet=markdown, pictures=pictures)
+    name_files([output, _beside(output)], quiet=markdown)
     return found.exit_code
 
 
@@ -409,9 +154,9 @@ def _beside(table: Path) -> Path:
 
 _JOB = [
     click.option(
-        "--cases", type=_Whole(), default=20_000, show_default=True, help="Chains in all, the same everywhere."
+        "--cases", type=WholeNumber(), default=20_000, show_default=True, help="Chains in all, the same everywhere."
     ),
-    click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains."),
+    click.option("--seed", type=WholeNumber(), default=0, show_default=True, help="Decides which chains."),
     click.option("--ensembles", default="all", show_default=True, help="Families of chains: names or all."),
     click.option("--engines", default="all", show_default=True, help="Built-in engines: names, all or none."),
     click.option("--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own."),
@@ -434,11 +179,11 @@ def _with_job(command: Callable[..., Any]) -> Callable[..., Any]:
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--reason", default="", help="Why it is to be taken though something is worse; kept with it.")
-@click.option("--cases", type=_Whole(), help="Chains in all.  [default: as before, at first 20,000]")
-@click.option("--seed", type=_Whole(), help="Decides which chains.  [default: as before, at first 0]")
+@click.option("--cases", type=WholeNumber(), help="Chains in all.  [default: as before, at first 20,000]")
+@click.option("--seed", type=WholeNumber(), help="Decides which chains.  [default: as before, at first 0]")
 @click.option("--platform", help=_WHERE)
 @_MARKDOWN
-@_OPEN
+@OPEN
 def baseline(
     folder: Path, reason: str, cases: int | None, seed: int | None, platform: str | None, markdown: bool, show: bool
 ) -> int:
@@ -448,17 +193,17 @@ def baseline(
     FOLDER/comparison.html in any case.
     Exit codes: 0 taken, 1 something is worse, 3 the run was not accepted or not finished.
     """
-    with _progress(quiet=False) as tell:
+    with progress_bar(quiet=False) as tell:
         found = chainback.baseline(folder, reason=reason, cases=cases, seed=seed, platform=platform, progress=tell)
     if found.taken:
-        _leave_page(found.report, folder / "report.html", show=show and found.comparison is None, quiet=markdown)
+        leave_page(found.report, folder / "report.html", show=show and found.comparison is None, quiet=markdown)
     if found.comparison is not None:
         _show(found.comparison, markdown)
-        _leave_page(found.comparison, folder / "comparison.html", show=show, quiet=markdown)
+        leave_page(found.comparison, folder / "comparison.html", show=show, quiet=markdown)
     if found.taken:
-        click.echo(_wrote(folder), err=markdown)
+        click.echo(name_report(folder), err=markdown)
     if found.comparison is not None:
-        _written([folder / "comparison.html"], quiet=markdown)
+        name_files([folder / "comparison.html"], quiet=markdown)
     click.echo(found.sentence)
     return found.exit_code
 
@@ -475,7 +220,7 @@ def baseline(
     help="Folder for the reports, the comparisons and their pages.",
 )
 @_MARKDOWN
-@_OPEN
+@OPEN
 def upgrade(
     old: str, new: tuple[str, ...], pre: bool, cache: Path | None, output: Path, markdown: bool, show: bool, **job: Any
 ) -> int:
@@ -487,11 +232,11 @@ def upgrade(
     _show(found, markdown)
     for comparison, page in zip(found.comparisons.values(), found.pages(output), strict=True):
         if not markdown:
-            _to_the_log(text(comparison))
+            to_log(text(comparison))
         if show:
-            _open(page)
+            open_page(page)
     reports = [output / run.jax / "report.html" for run in (found.old, *found.new)]
-    _written([*reports, *found.pages(output)], quiet=markdown)
+    name_files([*reports, *found.pages(output)], quiet=markdown)
     return found.exit_code
 
 
@@ -519,7 +264,7 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
 @cli.command()
 @click.option(
     "--versions",
-    type=_Names(),
+    type=Names(),
     default=(),
     help="Versions of JAX, oldest first.  [default: each minor release from 0.4.30 on]",
 )
@@ -532,7 +277,7 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
     help="Folder for the tables and the page.",
 )
 @_picture("it")
-@_OPEN
+@OPEN
 def history(
     versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, picture: Path | None, show: bool, **job: Any
 ) -> int:
@@ -543,12 +288,12 @@ def history(
     names = tuple(versions) if versions != "all" else ()
     found = chainback.history(names, job=Job(**job), pre=pre, cache=cache, output=output, tell=_say)
     found.print(Console())
-    _to_the_log(in_markdown(found.sections(None)))
+    to_log(in_markdown(found.sections(None)))
     if show:
-        _open(output / "history.html")
+        open_page(output / "history.html")
     if picture is not None:
         _pictures().save(_pictures().draw_history(found.engines()), picture)
-    _written([output / "README.md", output / "history.html", *filter(None, (picture,))])
+    name_files([output / "README.md", output / "history.html", *filter(None, (picture,))])
     return found.exit_code
 
 
@@ -576,12 +321,12 @@ def _show(found: Any, markdown: bool) -> None:
 
 @cli.command()
 @click.argument("case_id")
-@_with_engines
+@request_options("engines")
 @click.option("--platform", help=_WHERE)
 def replay(case_id: str, engines: Any, own: tuple[str, ...], platform: str | None) -> int:
     """Run one case again: layer by layer, shrunk to the smallest chain that fails, with a reproducer."""
     start_jax()
-    again = chainback.replay(case_id, engines=_engines(engines, own), platform=platform)
+    again = chainback.replay(case_id, engines=engines_of(engines, own), platform=platform)
     again.print(Console())
     return again.exit_code
 
@@ -599,14 +344,14 @@ def explain(case: str, picture: Path | None) -> None:
     found.print(Console())
     if picture is not None:
         _pictures().save(_pictures().draw_matrices(found.matrices), picture)
-        _written([picture])
+        name_files([picture])
 
 
 @cli.command()
 @click.option(
-    "--cases", type=_Whole(), default=1000, show_default=True, help="Chains that each faulty engine is given."
+    "--cases", type=WholeNumber(), default=1000, show_default=True, help="Chains that each faulty engine is given."
 )
-@click.option("--seed", type=_Whole(), default=0, show_default=True, help="Decides which chains.")
+@click.option("--seed", type=WholeNumber(), default=0, show_default=True, help="Decides which chains.")
 @click.option("--platform", help=_WHERE)
 @click.option(
     "--output",
@@ -621,7 +366,7 @@ def explain(case: str, picture: Path | None) -> None:
 def audit(cases: int, seed: int, platform: str | None, output: Path, peers: bool) -> int:
     """Plant named faults in engines and see which of them the gate catches."""
     start_jax()
-    with _progress(quiet=False) as tell:
+    with progress_bar(quiet=False) as tell:
         found = chainback.audit(cases=cases, seed=seed, platform=platform, output=output, progress=tell)
         beside = (
             _module("studies.other_checkers").side_by_side(seed=seed, output=output, progress=tell) if peers else None
@@ -642,17 +387,17 @@ def lecture(output: Path | None, picture: Path | None) -> int:
     """
     start_jax()
     draw = _pictures() if picture is not None else None
-    with _progress(quiet=False) as tell:
+    with progress_bar(quiet=False) as tell:
         found = chainback.lecture(output=output, progress=tell)
     found.print(Console())
     if draw is not None and picture is not None:
         draw.save(draw.draw_lecture(found.drift, found.depth, found.layers, found.approximations), picture)
-        _written([picture])
+        name_files([picture])
     return found.exit_code
 
 
 @cli.command()
-@click.option("--only", type=_Names(), default=(), help="Names of rows.  [default: all]")
+@click.option("--only", type=Names(), default=(), help="Names of rows.  [default: all]")
 @click.option("--quick", is_flag=True, help="Measure smaller things, in seconds: no matter for the targets.")
 @click.option(
     "--output",
@@ -668,7 +413,7 @@ def bench(only: tuple[str, ...], quick: bool, output: Path) -> int:
     Exit codes: 0 every target is met, 1 one is missed, 3 nothing was measured of which anything is asked.
     """
     start_jax()
-    with _progress(quiet=False) as tell:
+    with progress_bar(quiet=False) as tell:
         found = _module("studies.benchmarks").bench(
             only=() if only == "all" else only, quick=quick, output=output, progress=tell
         )
@@ -679,16 +424,6 @@ def bench(only: tuple[str, ...], quick: bool, output: Path) -> int:
 def _module(path: str) -> Any:
     """Import a module of chainback when its command runs: `--help` should not wait for JAX."""
     return importlib.import_module(f"chainback.{path}")
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)
 
 
 def main() -> None:

@@ -68,7 +68,8 @@ def engines_named(
     """Return the engines that are asked for, by name.
 
     Args:
-        engines: "all", "none", or an iterable of names of `ENGINES`, paths `package.module:name`, and callables.
+        engines: "all", "none", or an iterable of names of `ENGINES` ("all" stands for all of them), paths
+            `package.module:name`, and callables.
         importing: Returns a context for the import of one path, which may raise EngineError instead: an earlier process did
             not survive it.
 
@@ -86,6 +87,8 @@ def engines_named(
         if isinstance(item, str) and ":" in item:
             name, found = _loaded(item, importing)
             chosen[name] = found
+        elif item == "all":
+            chosen |= ENGINES
         elif isinstance(item, str):
             if item not in ENGINES:
                 raise UsageError(

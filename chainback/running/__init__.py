@@ -2,7 +2,8 @@
 
 In reading order:
 
-* `campaign`: what is asked for, planned, run, and reported.
+* `request`: every argument of `verify`; needs no JAX.
+* `campaign`: a request planned, run, and reported.
 * `schedule`: which cases a run draws, in which batches.
 * `batch`: a batch of cases with its reference gradients and error bounds.
 * `pipeline`: the stages that run side by side: drawing, compiling, running, judging.

@@ -13,8 +13,8 @@ import pytest
 import chainback
 
 SUPPORT = Path(__file__).parents[1] / "support"
-#: Where a command finds the twins, and the chainback that the tests import.
-PATH = os.pathsep.join((str(SUPPORT), str(Path(chainback.__file__).parents[1])))
+#: Where a command finds the twins, an engine of `test_devices`, and the chainback that the tests import.
+PATH = os.pathsep.join((str(SUPPORT), str(SUPPORT.parent / "engines"), str(Path(chainback.__file__).parents[1])))
 FAST = ("--engines", "none", "--engine", "twins:right", "--depths", "3")
 
 
@@ -135,12 +135,12 @@ def test_answers_are_held_to_another_arithmetic(tmp_path) -> None:
 def test_two_devices_are_compared(tmp_path) -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     asked = ("verify", "--cases", "100", "--depths", "3", "--ensembles", "lecture", "--platform", "cpu:0,cpu:1")
-    own = ("--engines", "none", "--engine", "test_device:by_default_device", "--output", "out")
+    own = ("--engines", "none", "--engine", "test_devices:by_default_device", "--output", "out")
     done = run(*asked, *own, cwd=tmp_path, **flags)
     text = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stderr
-    assert "REJECTED test_device:by_default_device@cpu:1 (batched) on lecture@1:0:3x1:" in text
-    assert "REJECTED pairs of engines: engine a test_device:by_default_device@cpu:0, engine b" in text
+    assert "REJECTED test_devices:by_default_device@cpu:1 (batched) on lecture@1:0:3x1:" in text
+    assert "REJECTED pairs of engines: engine a test_devices:by_default_device@cpu:0, engine b" in text
     command = next(line for line in done.stdout.splitlines() if line.startswith("Look closer: chainback "))
     assert command.endswith(" --platform cpu:1")
     again = command.removeprefix("Look closer: chainback ").split()
