@@ -41,7 +41,7 @@ def outcome() -> dict[str, bool]:
         capture_output=True,
         text=True,
         cwd=HERE.parent,
-        env={**os.environ, "PYTHONPATH": str(HERE), "CI": "1"},
+        env={**os.environ, "PYTHONPATH": str(HERE / "support"), "CI": "1"},
         timeout=540,
         check=False,
     )

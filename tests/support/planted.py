@@ -23,7 +23,8 @@ def pytest_configure() -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from chainback.engines.registry import ENGINES, triangular
+    from chainback.engines import triangular
+    from chainback.engines.registry import ENGINES
 
     calls = itertools.count()
     honest = ENGINES["reverse-remat"].gradient
