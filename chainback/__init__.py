@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from chainback.engines.registry import ENGINES, gradient
     from chainback.engines.triangular import extended_jacobian
     from chainback.judging.judgement import Verdict, judge
-    from chainback.operations.activations import Activation, register
+    from chainback.operations.activations import register
+    from chainback.operations.elementwise import Activation
     from chainback.problems import strategies
     from chainback.problems.chain import Case, Chain
     from chainback.problems.ensembles import draw, rebuild
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 #: Each public name, and the module that has it.
 _HOMES = {
-    "Activation": "operations.activations",
+    "Activation": "operations.elementwise",
     "Case": "problems.chain",
     "Chain": "problems.chain",
     "ENGINES": "engines.registry",

@@ -1,12 +1,17 @@
-"""Elementary operations: for each its value, its partial derivatives, how it may round, and where it is tested. No JAX.
+"""Elementary operations: value, partial derivatives, how each may round, and where it is tested. No JAX.
 
-An activation is an elementary function with a bound on its curvature; a swept function is one with a table of points.
+One family of records describes every elementary function: its domain, its special points and its rounding model (an error
+of at most c u σ). An activation is such a record with a bound on its curvature, because chains push errors through it; a
+swept function is one whose reference is stored at fixed points.
 
 In reading order:
 
 * `arithmetic`: what one rounding costs, u, and one underflow, in float32, TF32 and bfloat16.
-* `activations`: each activation's float64 value and slope, and its rounding model.
-* `reference`: the functions of mathematics, the points they are judged at, and their values there to float64.
-* `functions`: JAX's implementations of those, how each is called, and how it may round.
+* `elementwise`: the record types: Domain, RoundingModel, ElementaryFunction, Activation, SweptFunction, JaxFunction.
+* `activations`: the table of activations: float64 value and slope, curvature, rounding model.
+* `functions`: the table of swept functions: domain, kinks and special points.
+* `rounding_models`: how the value and the derivatives of each swept function may round.
+* `reference`: the points that swept functions are judged at, and their stored truth there.
+* `jax_functions`: the table of JAX's functions: path, which swept function each computes, how it is called.
 * `known_faults`: what is wrong with single functions in released versions of JAX.
 """

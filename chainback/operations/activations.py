@@ -1,93 +1,22 @@
-"""Each activation's float64 value and slope, and the model of how an implementation may round them.
+"""Table of activations: float64 value and slope of each, its curvature and its rounding model.
 
-Nothing here imports JAX: these are the functions that the truth and its bound are made of. The functions under test are
-in `programs.py` (JAX's own) and `engines/closed_forms.py` (ours).
+These are the functions that the truth and its bound are made of. The functions under test are in `engines.networks` (JAX's)
+and `engines.closed_forms` (formulas written here).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr
 
 from chainback.errors import UsageError
+from chainback.operations.elementwise import Activation, Local
 
-__all__ = ["ACTIVATIONS", "Activation", "Array", "Local", "activation", "register"]
+__all__ = ["ACTIVATIONS", "activation", "register"]
 
-if TYPE_CHECKING:
-    Array = np.ndarray
-else:
-    Array = Any  # or what NumPy code takes for one of NumPy's arrays: see `lifting`
-Function = Callable[[Array], Array]
 _ROOT_TWO_PI = math.sqrt(2.0 * math.pi)
-
-
-class Local(NamedTuple):
-    """How an activation behaves around z, one array (or number) each, all nonnegative.
-
-    Attributes:
-        curvature: |h''(z)|.
-        second: T₂(z), where |h''(z + e)| <= T₂(z) exp(rate |e|) for every e.
-        third: T₃(z), likewise for |h'''|.
-        rate: The rate above.
-        value_scale: σ_v, the size of what cancels inside the value; a value is computed to within c_v u σ_v.
-        slope_scale: σ_s, likewise for the slope.
-    """
-
-    curvature: Any
-    second: Any
-    third: Any
-    rate: Any
-    value_scale: Any
-    slope_scale: Any
-
-
-@dataclass(frozen=True)
-class Activation:
-    """One activation h: its truth, its local behaviour and its rounding model.
-
-    Attributes:
-        name: How chains name it.
-        value: h, float64 to float64, elementwise, accurate to a few units of 2⁻⁵³.
-        slope: h', likewise; at a kink the value that JAX documents.
-        local: The quantities of `Local`.
-        second_max: M₂, the supremum of |h''| (away from kinks).
-        third_max: M₃, the supremum of |h'''| (away from kinks and creases).
-        slope_range: Infimum and supremum of h'.
-        value_range: Infimum and supremum of h.
-        value_rounding: c_v, how many u an implementation of h may lose, measured against σ_v.
-        slope_rounding: c_s, likewise for h'.
-        kinks: Where h' jumps; there either one-sided slope is right, unless it is settled.
-        settled: Whether the slope at a kink is documented, so that only `slope` is right where the argument hits it exactly.
-        creases: Where h'' jumps.
-        function: The JAX function under test. None for the built-in activations, which `programs.py` lists.
-        derivative: The JAX function (z) -> (value, slope) of the triangular engines. None as above.
-    """
-
-    name: str
-    value: Function
-    slope: Function
-    local: Callable[[np.ndarray], Local]
-    second_max: float
-    third_max: float
-    slope_range: tuple[float, float]
-    value_range: tuple[float, float] = (-math.inf, math.inf)
-    value_rounding: float = 0.0
-    slope_rounding: float = 0.0
-    kinks: tuple[float, ...] = ()
-    settled: bool = False
-    creases: tuple[float, ...] = ()
-    function: Callable[..., Any] | None = None
-    derivative: Callable[..., Any] | None = None
-
-    @property
-    def lipschitz(self) -> float:
-        """The largest |h'|."""
-        return max(abs(bound) for bound in self.slope_range)
 
 
 def _exact(z: np.ndarray) -> Local:
@@ -182,7 +111,7 @@ def _leaky_local(z: np.ndarray) -> Local:
 
 
 #: The built-in activations. The constants c_v, c_s are the largest errors measured against σ_v, σ_s, in u, over
-#: [−90, 90] and around 0, with a factor of about two above them; `tests/test_activations.py` measures them again.
+#: [−90, 90] and around 0, with a factor of about two above them; `tests/operations/test_activations.py` measures them again.
 ACTIVATIONS: dict[str, Activation] = {
     a.name: a
     for a in (

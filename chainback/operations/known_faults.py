@@ -1,39 +1,18 @@
-"""What is known to be wrong with single functions of released JAX versions: shown in every report, and no alarm.
+"""Known faults of single functions in released JAX versions: shown in every report, and not rejected.
 
-Each was compared with mpmath. A fault is known in a region; a wrong answer anywhere else is rejected.
+Each was compared with mpmath. A fault is known in a region; a wrong result anywhere else is rejected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
-from chainback.operations.reference import SMALLEST
+from chainback.operations.arithmetic import FLOAT32
+from chainback.operations.elementwise import Array, KnownFault
 
-__all__ = ["Known", "known_of"]
-
-Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Known:
-    """A fault of released JAX versions that is known: shown in every report, and no alarm.
-
-    Attributes:
-        quantity: "value" or "derivative".
-        where: Maps (arguments…, truth) to whether they lie where it shows.
-        why: What it is, in a sentence.
-        argument: Of which derivative, "0" or "1"; "" for all.
-        dtype: In which dtype alone; "" for both.
-    """
-
-    quantity: str
-    where: Callable[..., Array]
-    why: str
-    argument: str = ""
-    dtype: str = ""
+__all__ = ["known_faults"]
 
 
 def _infinite(*arguments: Array) -> Array:
@@ -42,7 +21,7 @@ def _infinite(*arguments: Array) -> Array:
 
 def _subnormal(*arguments: Array) -> Array:
     size = np.abs(arguments[:-1])
-    return np.any((size > 0) & (size < SMALLEST), axis=0)
+    return np.any((size > 0) & (size < FLOAT32.smallest_normal), axis=0)
 
 
 def _small(*arguments: Array) -> Array:
@@ -75,8 +54,8 @@ _REGIONS: dict[str, tuple[Callable[..., Array], str]] = {
     "underflowing": (_underflowing, "where the result nears the smallest number a step of the rule underflows first"),
 }
 
-#: What is wrong in JAX 0.10.2 or 0.12, by curve: quantities ("v", "0", "1": the value, the derivative in an argument) and
-#: regions. Each was compared with mpmath; `tests/test_functions.py` looks whether it is still so.
+#: What is wrong in JAX 0.10.2 or 0.12, by function: quantities ("v", "0", "1": the value, the derivative in an argument) and
+#: regions. Each was compared with mpmath; `tests/running/test_function_sweep.py` looks whether it is still so.
 _KNOWN: dict[str, tuple[str, ...]] = {
     "exp2": ("0 overflowing",),
     "log2": ("0 overflowing",),
@@ -123,68 +102,68 @@ _KNOWN: dict[str, tuple[str, ...]] = {
 }
 
 _BETA_IN_FLOAT64 = tuple(
-    Known(
+    KnownFault(
         quantity, lambda x, y, t: np.maximum(x, y) >= 8.0, "beyond 8 the value has 7 digits in float64", dtype="float64"
     )
     for quantity in ("value", "derivative")
 )
 
 #: The same, for a region of its own.
-_KNOWN_AT: dict[str, tuple[Known, ...]] = {
+_KNOWN_AT: dict[str, tuple[KnownFault, ...]] = {
     "sinc": (
-        Known(
+        KnownFault(
             "derivative",
             lambda x, t: np.abs(x) < 2.0**-6,
             "the rule divides a difference that has cancelled by x: it is off by about 2^-24 / |x|, without limit towards 0",
         ),
     ),
     "log_ndtr": (
-        Known(
+        KnownFault(
             "derivative", lambda x, t: x < -15.0, "the asymptotic series has too few terms for float64", dtype="float64"
         ),
-        Known(
+        KnownFault(
             "value",
             lambda x, t: ((x >= 5.0) & (x <= 8.0)) | ((x > -60.0) & (x <= -20.0)),
             "the switch of formula is made for float32",
             dtype="float64",
         ),
-        Known(
+        KnownFault(
             "derivative",
             lambda x, t: x < -100.0,
             "in the lower tail the derivative is off by any factor, then 1, then NaN, instead of |x|",
         ),
     ),
     "digamma": (
-        Known(
+        KnownFault(
             "derivative", lambda x, t: x < -1.0, "for negative arguments polygamma(1, x) has 8 digits", dtype="float64"
         ),
-        Known(
+        KnownFault(
             "derivative",
             lambda x, t: x < -7.0,
             "for some negative arguments the derivative, polygamma(1, x), is that of a large positive one",
         ),
     ),
     "spence": (
-        Known(
+        KnownFault(
             "derivative", lambda x, t: x < 1e-4, "towards 0 the derivative is off by up to 1: a difference that cancels"
         ),
-        Known(
+        KnownFault(
             "derivative", lambda x, t: (x >= 1.0) & (x <= 2.0), "the derivative is NaN from 1 to 1.5 or 2, and 0 at 1"
         ),
     ),
-    "gammainc": (Known("derivative", lambda a, x, t: (a == 1.0) & (x == 0.0), "NaN at a = 1, x = 0", "1"),),
-    "gammaincc": (Known("derivative", lambda a, x, t: (a == 1.0) & (x == 0.0), "NaN at a = 1, x = 0", "1"),),
+    "gammainc": (KnownFault("derivative", lambda a, x, t: (a == 1.0) & (x == 0.0), "NaN at a = 1, x = 0", "1"),),
+    "gammaincc": (KnownFault("derivative", lambda a, x, t: (a == 1.0) & (x == 0.0), "NaN at a = 1, x = 0", "1"),),
     "betaln": (
-        Known("derivative", lambda x, y, t: np.maximum(x, y) < 1e-2, "NaN where both arguments are small"),
+        KnownFault("derivative", lambda x, y, t: np.maximum(x, y) < 1e-2, "NaN where both arguments are small"),
         *_BETA_IN_FLOAT64,
     ),
     "beta": (
-        Known("derivative", lambda x, y, t: np.maximum(x, y) < 1e-2, "NaN where both arguments are small"),
+        KnownFault("derivative", lambda x, y, t: np.maximum(x, y) < 1e-2, "NaN where both arguments are small"),
         *_BETA_IN_FLOAT64,
     ),
     "poch": (
         *(
-            Known(
+            KnownFault(
                 quantity,
                 lambda z, m, t: z + m > 34.9,
                 "a quotient of two gamma functions, of which the first overflows",
@@ -193,39 +172,43 @@ _KNOWN_AT: dict[str, tuple[Known, ...]] = {
         ),
     ),
     "trigamma": (
-        Known("derivative", lambda x, t: x > 1e10, "the sum vanishes for large arguments"),
-        Known("value", lambda x, t: x > 1e18, "the sum vanishes for large arguments"),
+        KnownFault("derivative", lambda x, t: x > 1e10, "the sum vanishes for large arguments"),
+        KnownFault("value", lambda x, t: x > 1e18, "the sum vanishes for large arguments"),
     ),
     "tetragamma": (
         *(
-            Known(quantity, lambda x, t: x > 1e10, "the sum vanishes for large arguments")
+            KnownFault(quantity, lambda x, t: x > 1e10, "the sum vanishes for large arguments")
             for quantity in ("value", "derivative")
         ),
     ),
-    "zeta25": (Known("value", lambda x, t: x > 1e15, "the sum vanishes for large arguments"),),
+    "zeta25": (KnownFault("value", lambda x, t: x > 1e15, "the sum vanishes for large arguments"),),
     "expi": (
         *(
-            Known(quantity, lambda x, t: x > 88.7, "exp(x) overflows before it is divided by x")
+            KnownFault(quantity, lambda x, t: x > 88.7, "exp(x) overflows before it is divided by x")
             for quantity in ("value", "derivative")
         ),
-        Known("value", lambda x, t: x == 0.0, "NaN at 0, where the limit is -inf"),
+        KnownFault("value", lambda x, t: x == 0.0, "NaN at 0, where the limit is -inf"),
     ),
-    "expn2": (Known("value", lambda x, t: x == 0.0, "expn(n, 0) is 1/n, not 1/(n - 1)"),),
-    "exp2": (Known("value", lambda x, t: x == 1024.0, "exp2(1024) is the largest number, not inf", dtype="float64"),),
+    "expn2": (KnownFault("value", lambda x, t: x == 0.0, "expn(n, 0) is 1/n, not 1/(n - 1)"),),
+    "exp2": (
+        KnownFault("value", lambda x, t: x == 1024.0, "exp2(1024) is the largest number, not inf", dtype="float64"),
+    ),
     "power2^x": (
-        Known("derivative", lambda x, t: x == 1024.0, "the power overflows before it is multiplied", dtype="float64"),
+        KnownFault(
+            "derivative", lambda x, t: x == 1024.0, "the power overflows before it is multiplied", dtype="float64"
+        ),
     ),
-    "ndtri": (Known("derivative", lambda p, t: (p == 0.0) | (p == 1.0), "0 at the ends, where it is infinite"),),
+    "ndtri": (KnownFault("derivative", lambda p, t: (p == 0.0) | (p == 1.0), "0 at the ends, where it is infinite"),),
     "jax.scipy.special.i0": (
-        Known(
+        KnownFault(
             "derivative",
-            lambda x, t: np.abs(x) < SMALLEST,
+            lambda x, t: np.abs(x) < FLOAT32.smallest_normal,
             "1 at 0, not 0: of exp(|x|) i0e(x) the derivatives of |x| and of i0e at 0 do not cancel",
         ),
     ),
     "hypot": (
         *(
-            Known(
+            KnownFault(
                 "derivative",
                 lambda x, y, t: (x == 0.0) & (y == 0.0),
                 "NaN at the origin, where any subgradient is right",
@@ -235,15 +218,17 @@ _KNOWN_AT: dict[str, tuple[Known, ...]] = {
         ),
     ),
     "rel_entr": (
-        Known(
+        KnownFault(
             "derivative", lambda x, y, t: x == 0.0, "0 where x is 0 and the derivative log(x/y) + 1 is infinite", "0"
         ),
     ),
     "kl_div": (
-        Known("derivative", lambda x, y, t: x == 0.0, "0 where x is 0 and the derivative log(x/y) is infinite", "0"),
+        KnownFault(
+            "derivative", lambda x, y, t: x == 0.0, "0 where x is 0 and the derivative log(x/y) is infinite", "0"
+        ),
     ),
     "power": (
-        Known(
+        KnownFault(
             "derivative",
             lambda x, y, t: np.abs(y) >= 2.0**24,
             "y - 1 is rounded, and with it whether y - 1 is odd",
@@ -253,12 +238,17 @@ _KNOWN_AT: dict[str, tuple[Known, ...]] = {
 }
 
 
-def known_of(path: str, curve: str) -> tuple[Known, ...]:
-    """Return what is known to be wrong with a function: of its curve, and of itself."""
-    found = [*_KNOWN_AT.get(curve, ()), *_KNOWN_AT.get(path, ())]
-    for line in _KNOWN.get(curve, ()):
+def known_faults(path: str, function: str) -> tuple[KnownFault, ...]:
+    """Return the known faults of a JAX function: those of the function that it computes, and its own.
+
+    Args:
+        path: Where JAX has it.
+        function: The name of the swept function that it computes.
+    """
+    found = [*_KNOWN_AT.get(function, ()), *_KNOWN_AT.get(path, ())]
+    for line in _KNOWN.get(function, ()):
         quantity, *regions = line.split()
         for region in regions:
             where, why = _REGIONS[region]
-            found.append(Known("value" if quantity == "v" else "derivative", where, why, quantity.strip("v")))
+            found.append(KnownFault("value" if quantity == "v" else "derivative", where, why, quantity.strip("v")))
     return tuple(found)

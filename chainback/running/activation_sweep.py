@@ -18,8 +18,9 @@ from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.networks import function
 from chainback.judging.judgement import Verdict
 from chainback.judging.pointwise import CURVE, Right, judge_points
-from chainback.operations.activations import ACTIVATIONS, Activation
+from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import Arithmetic
+from chainback.operations.elementwise import Activation
 
 __all__ = ["Measurement", "grid", "measurements", "sweep"]
 

@@ -18,7 +18,8 @@ import numpy as np
 from chainback.judging.judgement import Verdict
 from chainback.judging.pointwise import Right, judge_points
 from chainback.operations.arithmetic import FLOAT64, Arithmetic
-from chainback.operations.functions import FUNCTIONS, Function, Model
+from chainback.operations.elementwise import JaxFunction
+from chainback.operations.jax_functions import JAX_FUNCTIONS
 from chainback.operations.reference import MOST_POINTS, flushed, points_of, truth_of
 
 __all__ = ["Sweep", "sweeps"]
@@ -42,7 +43,7 @@ class Quantity:
 
     @property
     def row(self) -> int:
-        """Its place in the truth of the curve."""
+        """Its place in the stored truth."""
         return 1 + int(self.argument) if self.argument else 0
 
 
@@ -59,7 +60,7 @@ def find(path: str) -> Callable[..., Array] | None:
     return found
 
 
-def _program(function: Function, called: Callable[..., Array]) -> Callable[..., tuple[Array, ...]]:
+def _program(function: JaxFunction, called: Callable[..., Array]) -> Callable[..., tuple[Array, ...]]:
     """Return the program that computes all quantities of a function, in the order of `_quantities`."""
 
     def of(*arrays: Array) -> Array:
@@ -90,7 +91,7 @@ class Sweep:
         device: Where to run.
     """
 
-    function: Function
+    function: JaxFunction
     execution: str
     arithmetic: Arithmetic
     dtype: str
@@ -104,12 +105,12 @@ class Sweep:
         called = find(self.function.path)
         if called is None:
             return [self._identity(Quantity("", "")) | _nothing(Verdict.NOT_THERE, "this JAX does not have it")]
-        points = points_of(self.function.curve).astype(self.dtype)
+        points = points_of(self.function.computes).astype(self.dtype)
         padded = np.concatenate([np.repeat(points[:, :1], _LENGTH - points.shape[1], axis=1), points], axis=1)
         answers = self._run(_program(self.function, called), padded)
         return [
             self._identity(quantity) | self._judge(quantity, np.asarray(answer)[-points.shape[1] :])
-            for quantity, answer in zip(_quantities(self.function.curve.arity), answers, strict=True)
+            for quantity, answer in zip(_quantities(self.function.computes.arity), answers, strict=True)
         ]
 
     def _run(self, program: Callable[..., tuple[Array, ...]], padded: np.ndarray) -> tuple[Array, ...]:
@@ -122,8 +123,8 @@ class Sweep:
     def failed(self, reason: str) -> list[dict[str, Any]]:
         """Return the rows of a sweep that gave nothing to judge."""
         return [
-            self._identity(quantity) | _nothing(Verdict.REJECTED, reason, points_of(self.function.curve).shape[1])
-            for quantity in _quantities(self.function.curve.arity)
+            self._identity(quantity) | _nothing(Verdict.REJECTED, reason, points_of(self.function.computes).shape[1])
+            for quantity in _quantities(self.function.computes.arity)
         ]
 
     def _identity(self, quantity: Quantity) -> dict[str, Any]:
@@ -138,10 +139,10 @@ class Sweep:
         }
 
     def _judge(self, quantity: Quantity, got: np.ndarray) -> dict[str, Any]:
-        curve = self.function.curve
+        elementary = self.function.computes
         rights = _rights(self.function, quantity, self.arithmetic)
         judged = ~np.isnan(rights[0].truth)
-        points = points_of(curve)
+        points = points_of(elementary)
         regions = [
             (np.broadcast_to(known.where(*points.astype(np.float64), rights[0].truth), judged.shape)[judged], known.why)
             for known in self.function.known
@@ -154,15 +155,14 @@ class Sweep:
         swept = judge_points(got[judged], judged_rights, self.arithmetic, known)
         places = np.flatnonzero(judged)
         worst, furthest = places[swept.worst], places[swept.furthest]
-        model = self.function.slopes[quantity.row - 1] if quantity.argument else self.function.value
         return swept.counts | {
             "known": int(swept.excused.sum()),
             "worst_x": float(points[0, worst]),
-            "worst_y": float(points[1, worst]) if curve.arity == 2 else np.nan,
+            "worst_y": float(points[1, worst]) if elementary.arity == 2 else np.nan,
             "got": float(got[worst]),
             "expected": float(rights[0].truth[worst]),
             "error_u_max_x": float(points[0, furthest]),
-            "loses": self.function.loses if model.scale is not None else "",
+            "loses": elementary.digits_lost if elementary.roundings[quantity.row].scale is not None else "",
             "note": _note(regions, swept.excused),
         }
 
@@ -184,16 +184,16 @@ def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
     return counts | unmeasured | {"digest": "", "loses": "", "note": note}
 
 
-def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> list[Right]:
+def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -> list[Right]:
     """Return what is right at each point.
 
     The truth; where it may overflow, infinity; and the truth of each way in which subnormal arguments may be flushed to 0.
     """
-    curve = function.curve
-    points, table = points_of(curve).astype(np.float64), truth_of(curve)
-    model: Model = function.slopes[quantity.row - 1] if quantity.argument else function.value
+    elementary = function.computes
+    points, table = points_of(elementary).astype(np.float64), truth_of(elementary)
+    model = elementary.roundings[quantity.row]
     double = arithmetic.unit_roundoff < 2.0**-50
-    units = model.double if double and model.double is not None else model.units
+    units = model.units_float64 if double and model.units_float64 is not None else model.units
     truth = table[quantity.row]
     with np.errstate(all="ignore"):
         scale = np.abs(truth) if model.scale is None else model.scale(*points, truth)
@@ -203,8 +203,8 @@ def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> l
         bound = (units + 0.5 * double) * arithmetic.unit_roundoff * scale + underflow
         bound = np.where(np.isfinite(bound), bound, 0.0)
         if quantity.argument:
-            bound = bound + table[quantity.row + curve.arity]
-        ways = [Right(truth[way], bound[way]) for way in flushed(curve)] if not double else []
+            bound = bound + table[quantity.row + elementary.arity]
+        ways = [Right(truth[way], bound[way]) for way in flushed(elementary)] if not double else []
         undefined = np.isnan([right.truth for right in ways]).any(axis=0) if ways else np.isnan(truth)
         truth = np.where(undefined, np.nan, truth)
         beyond = np.abs(truth) + bound >= arithmetic.largest
@@ -217,7 +217,7 @@ def _rights(function: Function, quantity: Quantity, arithmetic: Arithmetic) -> l
     return rights
 
 
-def sweeps(arithmetic: Arithmetic, device: Any, functions: Sequence[Function] = FUNCTIONS) -> Iterator[Sweep]:
+def sweeps(arithmetic: Arithmetic, device: Any, functions: Sequence[JaxFunction] = JAX_FUNCTIONS) -> Iterator[Sweep]:
     """Return how every function is swept: jitted and un-jitted, in float32, and in float64 where JAX has it on."""
     for function in functions:
         for execution in ("jitted", "eager"):

@@ -41,8 +41,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-from chainback.operations.activations import Array, activation
+from chainback.operations.activations import activation
 from chainback.operations.arithmetic import FLOAT32, Arithmetic, gamma
+from chainback.operations.elementwise import Array
 from chainback.problems.chain import Case
 from chainback.truth import chain_gradient
 from chainback.truth.chain_forward_error import Forward, forward_spread

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from chainback.operations.activations import Activation, Array, activation
+from chainback.operations.activations import activation
 from chainback.operations.arithmetic import Arithmetic, gamma
+from chainback.operations.elementwise import Activation, Array
 from chainback.truth.chain_gradient import Truth, blocks, is_deep, layers_by_activation, matvec, newton
 
 __all__ = ["Forward", "forward_spread", "of_input"]

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 from scipy.linalg import get_lapack_funcs
 
-from chainback.operations.activations import Array, activation
+from chainback.operations.activations import activation
+from chainback.operations.elementwise import Array
 from chainback.problems.chain import Case, Chain
 
 __all__ = [

@@ -14,7 +14,8 @@ from chainback.engines.networks import codes
 from chainback.engines.triangular import SOLVERS, solve_chain
 from chainback.errors import UsageError
 from chainback.judging.judgement import judge_steps
-from chainback.operations.activations import ACTIVATIONS, Activation, Local, register
+from chainback.operations.activations import ACTIVATIONS, register
+from chainback.operations.elementwise import Activation, Local
 from chainback.truth.chain_bound import envelope
 from chainback.truth.chain_gradient import solve
 

@@ -12,8 +12,9 @@ from exact import MP_ACTIVATIONS, mpf
 import chainback
 from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.networks import function
-from chainback.operations.activations import ACTIVATIONS, Activation, Local, activation, register
+from chainback.operations.activations import ACTIVATIONS, activation, register
 from chainback.operations.arithmetic import FLOAT32
+from chainback.operations.elementwise import Activation, Local
 
 f32: Any = np.float32
 

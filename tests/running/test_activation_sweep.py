@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from chainback.operations.activations import ACTIVATIONS, Activation, register
+from chainback.operations.activations import ACTIVATIONS, register
 from chainback.operations.arithmetic import FLOAT32
+from chainback.operations.elementwise import Activation
 from chainback.running.activation_sweep import grid, sweep
 
 

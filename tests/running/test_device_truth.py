@@ -17,8 +17,9 @@ import pytest
 from chainback import Case, Chain, compare, draw, merge, verify
 from chainback.errors import UsageError
 from chainback.judging.judgement import Answer, read_answer
-from chainback.operations.activations import ACTIVATIONS, Activation
+from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
+from chainback.operations.elementwise import Activation
 from chainback.problems.ensembles import ENSEMBLES
 from chainback.processes.worker import supervise
 from chainback.reporting.pages.html import report_page

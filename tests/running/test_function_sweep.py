@@ -1,24 +1,21 @@
-"""Every elementary function: its points, its truth, its judge; what is wrong is rejected, what is known is named."""
+"""The sweep of elementary functions: a wrong function is rejected, a known fault is named."""
 
 import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
-import function_truth
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mpmath import mp, mpf
 
 from chainback import verify
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
 from chainback.operations.arithmetic import FLOAT32, FLOAT64
-from chainback.operations.functions import FUNCTIONS, Function, Model
-from chainback.operations.known_faults import Known
-from chainback.operations.reference import CURVES, fingerprint, flushed, points_of, truth_of
+from chainback.operations.elementwise import JaxFunction, KnownFault, RoundingModel
+from chainback.operations.jax_functions import JAX_FUNCTIONS
 from chainback.processes.worker import Step, Watch
 from chainback.reporting.report import read_csv
 from chainback.running import function_sweep
@@ -26,12 +23,10 @@ from chainback.running.function_sweep import Sweep, sweeps
 from chainback.running.pipeline import Run
 
 DEVICE = jax.devices()[0]
-BY_NAME = {function.name: function for function in FUNCTIONS}
-#: Curves of which no derivative by differences is asked: they jump, or step.
-STEPS = {"remainder", "fmod", "remainder:3", "fmod:3", "sign", "copysign", "maximum", "minimum", "fmax", "fmin"}
+BY_NAME = {function.name: function for function in JAX_FUNCTIONS}
 
 
-def rows(function: Function, called=None, execution: str = "jitted", monkeypatch=None, dtype: str = "float32"):
+def rows(function: JaxFunction, called=None, execution: str = "jitted", monkeypatch=None, dtype: str = "float32"):
     if called is not None:
         monkeypatch.setattr(function_sweep, "find", lambda path: called)
     arithmetic = FLOAT32 if dtype == "float32" else FLOAT64
@@ -43,100 +38,6 @@ def rows(function: Function, called=None, execution: str = "jitted", monkeypatch
 
 def verdicts(found) -> dict[tuple[str, str], str]:
     return {(argument, method): row["verdict"] for (_, argument, method), row in found.items()}
-
-
-def test_the_table_has_every_family_and_no_name_twice() -> None:
-    assert len(FUNCTIONS) >= 140
-    assert len(BY_NAME) == len(FUNCTIONS)
-    assert len({function.path for function in FUNCTIONS}) >= 120
-    for family, least in (("jax.numpy.", 40), ("jax.nn.", 18), ("jax.lax.", 12), ("jax.scipy.special.", 30)):
-        assert len({f.path for f in FUNCTIONS if f.path.startswith(family)}) >= least
-    assert {function.second for function in FUNCTIONS} == {"", "array", "scalar"}
-    assert {function.curve.name for function in FUNCTIONS} == set(CURVES)
-
-
-@pytest.mark.parametrize("name", CURVES)
-def test_the_truth_belongs_to_these_points(name: str) -> None:
-    curve = CURVES[name]
-    assert truth_of(curve).shape == (1 + 2 * curve.arity, points_of(curve).shape[1])
-    assert fingerprint(curve) == int(truth_of(curve, "#"))
-    # A value is missing only where the function has none, and the intervals of kinks are few.
-    assert np.isnan(truth_of(curve)[0]).mean() < 0.5
-    assert (truth_of(curve)[1 + curve.arity :] > 0).mean() < 0.2
-
-
-def test_the_truth_is_small() -> None:
-    assert function_truth.TARGET.stat().st_size < 1_000_000
-
-
-@pytest.mark.parametrize("name", [name for name in CURVES if name not in STEPS])
-def test_the_truth_is_mpmaths(name: str) -> None:
-    """Values anew; derivatives by differences of the values, so that no formula of a derivative goes unchecked."""
-    curve = CURVES[name]
-    points, table = points_of(curve).astype(np.float64), truth_of(curve)
-    usual = np.isfinite(table).all(axis=0) & (np.abs(points) > 1e-3).all(axis=0) & (np.abs(points) < 50).all(axis=0)
-    usual &= (table[1 + curve.arity :] == 0).all(axis=0) & (np.abs(table[0]) < 1e30)
-    for end in (*curve.kinks, *curve.special, *(e for d in curve.domains for e in d.ends)):
-        usual &= (np.abs(points - end) > 1e-3 * (1 + abs(end))).all(axis=0)
-    if curve.arity == 2:
-        usual &= points[0] != points[1]
-    places = np.flatnonzero(usual)
-    assert places.size > 20
-    for place in places[:: max(1, places.size // 4)]:
-        point = tuple(map(float, points[:, place]))
-        with mp.workprec(function_truth.BITS):
-            again = function_truth.quantities(curve, point)
-            assert table[0, place] == function_truth.rounded(again[0])
-            for argument in range(curve.arity):
-                step = mpf(2) ** -90 * abs(mpf(point[argument]))
-
-                four = []
-                for k in (-2, -1, 1, 2):
-                    moved = [mpf(x) + (k * step if a == argument else 0) for a, x in enumerate(point)]
-                    four.append(_value(curve, moved))
-                slope = (four[0] - 8 * four[1] + 8 * four[2] - four[3]) / (12 * step)
-                assert float(slope) == pytest.approx(table[1 + argument, place], rel=1e-9, abs=1e-25)
-
-
-def _value(curve, moved):
-    if curve.arity == 1:
-        return function_truth.UNARY[curve.name].value(*moved)
-    return mpf(function_truth.BINARY[curve.name](*moved)[0])
-
-
-@pytest.mark.parametrize(
-    "name", ["exp", "log", "sin", "relu", "gelu", "erf", "lgamma", "logit", "hard_tanh", "power:2", "remainder:3"]
-)
-def test_the_points_of_a_line(name: str) -> None:
-    curve = CURVES[name]
-    points = points_of(curve)[0]
-    assert points.dtype == np.float32
-    inside = curve.domains[0].holds
-    wanted = [1.0, 0.5, 3.0, 17.0, 100.0, 2.0**-126, 2.0**126, 2.0**-149, float(np.finfo(np.float32).max), np.inf, 0.0]
-    for x in (*wanted, *(-w for w in wanted), *curve.kinks):
-        pole = curve.poles and ((x <= 0 and x == np.floor(x)) or abs(x) < 2.0**-126)
-        assert (np.float32(x) in points) == bool(inside(np.array(x)) and not pole), x
-    for corner in (*curve.kinks, *curve.special):
-        assert np.sum(np.abs(points - np.float32(corner)) < 1e-3 * max(1.0, abs(corner))) >= 4
-    if inside(np.array(-0.0)) and not curve.poles:
-        assert np.any((points == 0) & np.signbit(points))
-    assert len(np.unique(points.view(np.uint32))) == points.size > 100
-
-
-def test_the_points_of_a_plane() -> None:
-    points = {tuple(map(float, point)) for point in points_of(CURVES["multiply"]).T}
-    assert {(0.0, -1.0), (3.0, 3.0), (-5.5, 1e4), (float("inf"), 2.0), (2.0**-140, 1.0), (1.0, 2.0**-126)} <= points
-    for curve in (c for c in CURVES.values() if c.arity == 2):
-        assert points_of(curve).shape[1] >= 500
-        assert curve.domains[0].holds(points_of(curve)[0].astype(float)).all()
-
-
-def test_a_subnormal_argument_may_be_flushed() -> None:
-    curve = CURVES["log"]
-    points = points_of(curve)[0]
-    place = int(np.flatnonzero(points == np.float32(2.0**-149))[0])
-    assert points[flushed(curve)[0, place]] == 0.0
-    assert flushed(CURVES["power"]).shape[0] == 3
 
 
 SOME = [
@@ -157,7 +58,7 @@ def test_what_is_right_is_accepted(name: str, execution: str) -> None:
     assert all(row["rejected"] == 0 for row in found.values())
     assert found["value", "", "primal"]["informative"] > 0.45
     assert found["value", "", "primal"]["dtype"] == "float32"
-    assert len(found) == 1 + 2 * BY_NAME[name].curve.arity
+    assert len(found) == 1 + 2 * BY_NAME[name].computes.arity
 
 
 def planted(factor):
@@ -255,7 +156,7 @@ def test_a_function_that_this_jax_lacks_is_not_there() -> None:
 
 def test_a_known_fault_is_no_alarm_and_one_beside_it_is(monkeypatch) -> None:
     fault = planted(lambda x: jnp.where(jnp.abs(x) == 3, 2.0, 1.0))
-    there = Known("derivative", lambda x, t: x == 3.0, "twice too large at 3")
+    there = KnownFault("derivative", lambda x, t: x == 3.0, "twice too large at 3")
     both = dataclasses.replace(there, where=lambda x, t: np.abs(x) == 3.0)
     sine = BY_NAME["jax.numpy.sin"]
     excused = rows(dataclasses.replace(sine, known=(both,)), fault, monkeypatch=monkeypatch)
@@ -276,23 +177,12 @@ def test_a_documented_loss_is_shown_and_no_alarm() -> None:
     assert "above 17" in row["loses"]
 
 
-def test_a_model_without_teeth_shows() -> None:
-    blunt = dataclasses.replace(BY_NAME["jax.numpy.sin"], slopes=(Model(1e7),))
+def test_a_vacuous_model_shows() -> None:
+    sine = BY_NAME["jax.numpy.sin"]
+    blunt = dataclasses.replace(
+        sine, computes=dataclasses.replace(sine.computes, roundings=(RoundingModel(), RoundingModel(1e7)))
+    )
     assert rows(blunt)["derivative", "0", "reverse"]["informative"] == 0.0
-
-
-def test_known_regions_are_regions() -> None:
-    """No entry excuses more than half of a function's points."""
-    for function in FUNCTIONS:
-        points = points_of(function.curve).astype(np.float64)
-        for known in function.known:
-            truth = truth_of(function.curve)[int(known.argument or known.quantity == "derivative")]
-            if known.argument:
-                truth = truth_of(function.curve)[1 + int(known.argument)]
-            with np.errstate(all="ignore"):
-                where = np.broadcast_to(known.where(*points, truth), truth.shape)
-            assert 0 < where.mean() <= 0.55, (function.name, known)
-            assert known.why
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +206,7 @@ def test_the_functions_alone(report) -> None:
     assert {*there["function"]} | {*made.functions["function"]} == set(BY_NAME)
     assert (there["informative"] > 0.4).mean() > 0.9
     # What is known and shows no more is reported as mended; most of it still shows on this JAX.
-    known = {entry.why for function in FUNCTIONS for entry in function.known if entry.dtype != "float64"}
+    known = {entry.why for function in JAX_FUNCTIONS for entry in function.known if entry.dtype != "float64"}
     shown = " ".join(note for note in made.functions["note"] if not note.startswith("mended"))
     assert sum(why in shown for why in known) >= 0.5 * len(known)
 
@@ -344,9 +234,9 @@ def test_float64_where_jax_has_it(tmp_path) -> None:
 import jax
 jax.config.update("jax_enable_x64", True)
 from chainback.running.function_sweep import sweeps
-from chainback.operations.functions import FUNCTIONS
+from chainback.operations.jax_functions import JAX_FUNCTIONS
 from chainback.operations.arithmetic import FLOAT32
-some = [f for f in FUNCTIONS if f.name in ("jax.numpy.exp", "jax.nn.sigmoid", "jax.numpy.divide", "jax.lax.erf")]
+some = [f for f in JAX_FUNCTIONS if f.name in ("jax.numpy.exp", "jax.nn.sigmoid", "jax.numpy.divide", "jax.lax.erf")]
 for sweep in sweeps(FLOAT32, jax.devices()[0], some):
     for row in sweep.rows():
         print(row["dtype"], row["verdict"] in ("accepted", "known"))
@@ -365,4 +255,4 @@ for sweep in sweeps(FLOAT32, jax.devices()[0], some):
 
 def test_every_function_is_swept_jitted_and_not() -> None:
     planned = [(sweep.function.name, sweep.execution) for sweep in sweeps(FLOAT32, DEVICE)]
-    assert len(planned) == len(set(planned)) == 2 * len(FUNCTIONS)
+    assert len(planned) == len(set(planned)) == 2 * len(JAX_FUNCTIONS)

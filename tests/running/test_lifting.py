@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import special
 
-from chainback.operations.activations import ACTIVATIONS, Local
+from chainback.operations.activations import ACTIVATIONS
+from chainback.operations.elementwise import Local
 from chainback.running.lifting import Lifted, double_precision, lift, lowered
 from chainback.truth import chain_gradient
 

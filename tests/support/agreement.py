@@ -9,8 +9,8 @@ import numpy as np
 import reference_bounds as scalar
 
 from chainback import Case, Chain
-from chainback.operations.activations import Activation, Local
 from chainback.operations.arithmetic import FLOAT32, Arithmetic
+from chainback.operations.elementwise import Activation, Local
 from chainback.truth.chain_bound import Derived, envelope
 
 f32: Any = np.float32

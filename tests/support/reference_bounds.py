@@ -11,8 +11,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from chainback.operations.activations import Activation, activation
+from chainback.operations.activations import activation
 from chainback.operations.arithmetic import Arithmetic, gamma
+from chainback.operations.elementwise import Activation
 
 Vector = list[float]
 Matrix = list[Vector]

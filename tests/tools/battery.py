@@ -44,8 +44,9 @@ from agreement import (
 import chainback
 from chainback import Case, Chain, draw
 from chainback.errors import UsageError
-from chainback.operations.activations import ACTIVATIONS, Activation
+from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32, Arithmetic
+from chainback.operations.elementwise import Activation
 from chainback.problems.ensembles import draw_unpadded
 
 f32: Any = np.float32

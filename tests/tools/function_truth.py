@@ -1,6 +1,6 @@
-"""The truth of every curve in `chainback.curves`, by mpmath: `python tests/function_truth.py` writes it anew.
+"""The stored truth of every swept function, by mpmath: `python tests/tools/function_truth.py` writes it anew.
 
-Each curve is its value and its partial derivatives in closed form, evaluated with 400 bits at points that are float32
+Each function is its value and its partial derivatives in closed form, evaluated with 400 bits at points that are float32
 numbers, and rounded once to float64. At a kink, JAX's documented derivative stands, or the interval in which it must lie.
 """
 
@@ -19,7 +19,9 @@ import numpy as np
 from mpmath import mp, mpf
 from scipy import special
 
-from chainback.operations.reference import CURVES, Curve, fingerprint, points_of
+from chainback.operations.elementwise import SweptFunction
+from chainback.operations.functions import FUNCTIONS
+from chainback.operations.reference import fingerprint, points_of
 
 BITS = 400
 mp.prec = BITS
@@ -32,7 +34,7 @@ Number = Any
 
 @dataclass(frozen=True)
 class Closed:
-    """A curve in closed form.
+    """A function in closed form.
 
     Attributes:
         value: Of mpmath numbers.
@@ -542,31 +544,31 @@ def rounded(number: Number) -> float:
     return float(number)
 
 
-def quantities(curve: Curve, point: Iterable[float]) -> tuple[Number, ...]:
+def quantities(function: SweptFunction, point: Iterable[float]) -> tuple[Number, ...]:
     """Return value and derivatives at one point, as numbers or intervals."""
-    if curve.arity == 2:
-        return BINARY[curve.name](*point)
+    if function.arity == 2:
+        return BINARY[function.name](*point)
     (x,) = point
-    closed = UNARY[curve.name]
+    closed = UNARY[function.name]
     if x in closed.at:
         return closed.at[x]
     exact = mpf(x)
-    for kink in curve.kinks:
+    for kink in function.kinks:
         if abs(x - kink) <= abs(kink) * 2.0**-23 and isinstance(closed.at.get(kink, (0, 0))[1], tuple):
             return closed.value(exact), closed.at[kink][1]  # an argument like x + 3 may round to the kink
     return closed.value(exact), *(slope(exact) for slope in closed.slopes)
 
 
-def tabulate(curve: Curve) -> np.ndarray:
+def tabulate(function: SweptFunction) -> np.ndarray:
     """Return (1 + 2 arity, points): value, derivatives, and half the width of the interval of each derivative."""
-    table = np.zeros((1 + 2 * curve.arity, points_of(curve).shape[1]))
+    table = np.zeros((1 + 2 * function.arity, points_of(function).shape[1]))
     with mp.workprec(BITS):
-        for place, point in enumerate(points_of(curve).T.astype(np.float64)):
-            for row, number in enumerate(quantities(curve, map(float, point))):
+        for place, point in enumerate(points_of(function).T.astype(np.float64)):
+            for row, number in enumerate(quantities(function, map(float, point))):
                 if isinstance(number, tuple):
                     low, high = sorted(map(float, number))
                     table[row, place] = (low + high) / 2
-                    table[row + curve.arity, place] = (high - low) / 2
+                    table[row + function.arity, place] = (high - low) / 2
                 else:
                     table[row, place] = rounded(number)
     return table
@@ -577,12 +579,12 @@ def main(names: Sequence[str]) -> None:
     if names and TARGET.exists():
         with np.load(TARGET) as old:
             found = {name: old[name] for name in old.files}
-    for name in names or CURVES:
+    for name in names or FUNCTIONS:
         start = time.perf_counter()
-        found[name] = tabulate(CURVES[name])
-        found[f"{name}#"] = np.array(fingerprint(CURVES[name]))
+        found[name] = tabulate(FUNCTIONS[name])
+        found[f"{name}#"] = np.array(fingerprint(FUNCTIONS[name]))
         print(f"{name}: {found[name].shape[1]} points, {time.perf_counter() - start:.1f} s", flush=True)
-    kept = {key: found[key] for name in CURVES for key in (name, f"{name}#") if key in found}
+    kept = {key: found[key] for name in FUNCTIONS for key in (name, f"{name}#") if key in found}
     np.savez_compressed(TARGET, **kept)
     print(f"{TARGET.name}: {TARGET.stat().st_size:,} bytes")
 

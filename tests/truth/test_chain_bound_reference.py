@@ -35,8 +35,9 @@ from agreement import (
 )
 
 from chainback import Case, draw
-from chainback.operations.activations import ACTIVATIONS, Activation
+from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32, Arithmetic
+from chainback.operations.elementwise import Activation
 from chainback.problems.ensembles import ENSEMBLES
 from chainback.truth.chain_bound import envelope, linearisation, substitution
 
