@@ -6,5 +6,6 @@ In reading order:
 * `pointwise`: the same for sweeps of one function over many points.
 * `statistics`: histograms, exact sums and means that stream and merge.
 * `measurement`: what is measured of a batch and of each result.
-* `tally`: judgements counted into rows.
+* `tally`: judgements counted into rows; rejections.
+* `run_totals`: all that a run counted, merged over shards.
 """

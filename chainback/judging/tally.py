@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from chainback.judging.judgement import Verdict, component_at
+from chainback.judging.judgement import Component, Verdict, component_at
 from chainback.judging.measurement import Agreement, Measured
 from chainback.judging.statistics import Histogram, Mean, Sum
+from chainback.problems.ensembles import CaseId
 from chainback.truth.chain_bound import Envelope
 
 __all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]
@@ -32,22 +34,59 @@ class RowKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Rejection:
-    """One answer that was rejected.
+    """A rejected result: on which case of which batch, and what was wrong with it.
 
     Attributes:
-        engine: Who gave it.
-        execution: How it was run.
-        case_id: On which case.
+        engine: Whose result it is.
+        execution: How the engine was run: "batched", "single" or "eager".
+        ensemble: Of the case; depth and width likewise.
+        depth: Layers.
+        width: Units of a layer.
+        batch: Number of the batch among those of its ensemble, depth and width.
+        case_id: The first case of the batch that was rejected.
+        step: What was judged, if not the gradient: "linearisation", "substitution", or "truth" as a device computed it.
+        component: The first wrong one, such as `dW_1[0,0]`; empty where the result was rejected as a whole. Without it the
+            next five are None and 0.
+        got: Its value.
+        expected: Its float64 reference.
+        bound: The largest |got − expected| that would have been accepted.
+        wrong: How many components of the case are wrong.
+        components: How many components the case has.
         reason: What was wrong, in one sentence.
     """
 
     engine: str
     execution: str
+    ensemble: str
+    depth: int
+    width: int
+    batch: int
     case_id: str
-    reason: str
+    step: str = ""
+    component: str = ""
+    got: float | None = None
+    expected: float | None = None
+    bound: float | None = None
+    wrong: int = 0
+    components: int = 0
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.got is not None and math.isnan(self.got):
+            object.__setattr__(self, "got", math.nan)  # the one NaN that equals itself in a tuple
+
+    @property
+    def key(self) -> RowKey:
+        """Which row of `tolerance.csv`, or with `step` of `steps.csv`, it belongs to."""
+        return RowKey(self.engine, self.execution, self.ensemble, self.depth, self.width)
+
+    @property
+    def sentence(self) -> str:
+        """The reason, with the step that failed."""
+        return f"its {self.step} is wrong: {self.reason}" if self.step and self.component else self.reason
 
     def __str__(self) -> str:
-        return f"{self.engine} ({self.execution}) on {self.case_id}: {self.reason}"
+        return f"{self.engine} ({self.execution}) on {self.case_id}: {self.sentence}"
 
 
 @dataclass
@@ -78,7 +117,7 @@ class Tally:
     digest: int = 0
     compile_s: float = 0.0
     run_s: float = 0.0
-    note: str = ""
+    declined: str = ""
 
     def add(self, measured: Measured, explain: Callable[[int], str] = lambda row: "") -> Rejection | None:
         """Count an answer on a batch; return its first rejection, if any.
@@ -103,8 +142,7 @@ class Tally:
         row = int(np.argmax(rejected))
         wrong = ~judgement.accepted_components[row]
         component = component_at(judgement.envelope, judgement.got, row, int(np.argmax(wrong)))
-        reason = f"{component}; {int(wrong.sum())} of {wrong.size} components are wrong"
-        return self._reject(ids[row], "; ".join(filter(None, (reason, explain(row)))))
+        return self._reject(ids[row], explain(row), component, int(wrong.sum()), wrong.size)
 
     def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
         """Count cases on which the engine gave no answer at all."""
@@ -120,10 +158,25 @@ class Tally:
             self.undecided, self.rejected = self.undecided - 1, self.rejected + 1
         return self._reject(case_id, reason)
 
-    def _reject(self, case_id: str, reason: str) -> Rejection:
-        rejection = Rejection(self.key.engine, self.key.execution, case_id, reason)
-        self.note = self.note or f"{case_id}: {reason}"
-        return rejection
+    def _reject(
+        self, case_id: str, reason: str, component: Component | None = None, wrong: int = 0, components: int = 0
+    ) -> Rejection:
+        batch = CaseId.parse(case_id).batch
+        if component is None:
+            return Rejection(*self.key, batch, case_id, reason=reason)
+        of_all = f"{component}; {wrong} of {components} components are wrong"
+        return Rejection(
+            *self.key,
+            batch,
+            case_id,
+            component=component.name,
+            got=component.got,
+            expected=component.expected,
+            bound=component.bound,
+            wrong=wrong,
+            components=components,
+            reason="; ".join(filter(None, (of_all, reason))),
+        )
 
     def _measure(self, measured: Measured) -> None:
         yardstick = measured.yardstick
@@ -155,7 +208,7 @@ class Tally:
         self.digest = (self.digest + other.digest) % 2**64
         if other.margin_max >= self.margin_max:
             self._worst(other.margin_max, other.worst_case)
-        self.note = min(filter(None, (self.note, other.note)), key=_batch_of, default="")
+        self.declined = self.declined or other.declined
 
     @classmethod
     def _merged(cls) -> list[str]:
@@ -183,8 +236,8 @@ class Tally:
             return Verdict.NOT_RUN
         return Verdict.ACCEPTED if self.accepted and self.informative else Verdict.UNDECIDED
 
-    def row(self) -> dict[str, Any]:
-        """Return the row, in the columns of `tolerance.csv`.
+    def row(self, rejection: Rejection | None = None) -> dict[str, Any]:
+        """Return the row, in the columns of `tolerance.csv`; its note is why the engine declined, or a rejection.
 
         Of the errors in u, mean and root mean square are over the components that are judged sharply, maximum and
         quantiles over all whose truth is a normal number. Means are signed (positive away from zero), taken case by case,
@@ -219,7 +272,7 @@ class Tally:
             "digest": f"{self.digest:016x}",
             "compile_s": round(self.compile_s, 6),
             "run_s": round(self.run_s, 6),
-            "note": self.note,
+            "note": self.declined if rejection is None else f"{rejection.case_id}: {rejection.reason}",
         }
 
 
@@ -228,12 +281,6 @@ _ADDED = (
     *("cases", "components", "accepted", "rejected", "undecided", "counted", "informative", "measured", "sharp"),
     *("compile_s", "run_s"),
 )
-
-
-def _batch_of(note: str) -> int:
-    """Return the number of the batch that a note speaks of; notes without one come first."""
-    parts = note.split(":")
-    return int(parts[3]) if len(parts) > 4 and parts[3].isdigit() else -1
 
 
 @dataclass
@@ -253,9 +300,12 @@ class StepTally(Tally):
         decided = step.decided[:rows] & gradient.decided[:rows]
         self.ratios.add(gradient.bound[:rows][decided] / step.bound[:rows][decided])
 
-    def row(self) -> dict[str, Any]:
+    def _reject(self, *arguments: Any) -> Rejection:
+        return replace(super()._reject(*arguments), step=self.judged)
+
+    def row(self, rejection: Rejection | None = None) -> dict[str, Any]:
         """Return the row, in the columns of `steps.csv`."""
-        return {"judged": self.judged, **super().row(), "sharper_p50": self.ratios.quantile(0.5)}
+        return {"judged": self.judged, **super().row(rejection), "sharper_p50": self.ratios.quantile(0.5)}
 
 
 @dataclass

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from chainback.errors import ChainbackError, UsageError
+from chainback.judging.run_totals import RunTotals
 from chainback.processes.child_process import Child
 from chainback.processes.worker import supervise
 from chainback.reporting.report import REPORT_FILES, Report, writable_folder
-from chainback.reporting.shards import Counts, join
+from chainback.reporting.shards import join
 
 __all__ = ["verify_on_hosts"]
 
@@ -188,7 +189,7 @@ def _joined(shares: list[dict[str, Any]]) -> Report:
     failed = {index: share["failed"] for index, share in enumerate(shares) if "failed" in share}
     there = [(f"process {index}", share) for index, share in enumerate(shares) if index not in failed]
     report = join(
-        (name, share["facts"], lambda share=share: Counts.from_json(share["counts"])) for name, share in there
+        (name, share["facts"], lambda share=share: RunTotals.from_json(share["counts"])) for name, share in there
     )
     facts: dict[str, Any] = {
         "elapsed_s": max(share["facts"]["elapsed_s"] for _, share in there),

@@ -1,15 +1,11 @@
-"""All that a run counts: made batch by batch, merged with what other shards counted, and turned into a report.
-
-Every count is a sum, a maximum or a histogram, so that neither the order of the batches nor their distribution over
-machines shows in the result: shards that were merged give what one run would have given.
-"""
+"""Parts of a run: the totals of a run or a shard as a report, shards merged, an interrupted run resumed."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +14,11 @@ import pandas as pd
 
 from chainback.errors import UsageError
 from chainback.judging.pointwise import CURVE
-from chainback.judging.tally import Pair, Rejection, RowKey, StepTally, Tally
+from chainback.judging.run_totals import RunTotals
+from chainback.judging.tally import RowKey
 from chainback.reporting.report import COUNTS_FILE, IDENTITY, Report, read_environment
 
-__all__ = ["Counts", "join", "merge", "part_of", "together"]
+__all__ = ["Resumed", "join", "merge", "part_of", "report_of", "resumed", "together"]
 
 _EXECUTIONS = ("batched", "single", "eager")
 #: What names an activation's sweep.
@@ -32,110 +29,50 @@ _NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
 _SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", "truth", *IDENTITY)
 
 
-def _merge(mine: dict[Any, Any], others: dict[Any, Any]) -> None:
-    for key, counted in others.items():
-        if key in mine:
-            mine[key].merge(counted)
-        else:
-            mine[key] = counted
+def report_of(totals: RunTotals, environment: dict[str, Any], at: tuple[int, int] = (0, 0)) -> Report:
+    """Return the report of what a run counted.
 
-
-@dataclass
-class Counts:
-    """What was counted.
-
-    Attributes:
-        tallies: By row of `tolerance.csv`.
-        steps: By judged step and row of `steps.csv`.
-        pairs: By row of `agreement.csv`.
-        activations: Rows of `activations.csv`, by their place in the run, each with its row of `curves.csv` as "curve".
-        functions: Likewise of `functions.csv`, several at a place.
-        rejections: The first of each row that rejected, with the place in the run at which it did.
+    Args:
+        totals: What it counted.
+        environment: What produced it; every row repeats the columns of `IDENTITY`, of several `platforms` those of its
+            own, and rows follow its `engines`.
+        at: How many batches and tasks are done. All counts go into the report of a run that can be gone on with, or
+            that is a shard.
     """
+    keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
+    shared = {name: environment[name] for name in IDENTITY}
+    platforms = environment.get("platforms", {})
+    order = {name: place for place, name in enumerate(environment["engines"])}
 
-    tallies: dict[RowKey, Tally] = field(default_factory=dict)
-    steps: dict[tuple[str, RowKey], StepTally] = field(default_factory=dict)
-    pairs: dict[tuple[str, str, str, int, int], Pair] = field(default_factory=dict)
-    activations: dict[int, dict[str, Any]] = field(default_factory=dict)
-    functions: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    rejections: list[tuple[int, Rejection]] = field(default_factory=list)
-
-    def merge(self, other: Counts) -> None:
-        """Count what another one counted, of other cases of the same run."""
-        _merge(self.tallies, other.tallies)
-        _merge(self.steps, other.steps)
-        _merge(self.pairs, other.pairs)
-        self.activations |= other.activations
-        self.functions |= other.functions
-        self.rejections += other.rejections
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it, ready for JSON."""
-        return {
-            "tallies": [tally.to_json() for tally in self.tallies.values()],
-            "steps": [tally.to_json() for tally in self.steps.values()],
-            "pairs": [pair.to_json() for pair in self.pairs.values()],
-            "activations": list(self.activations.items()),
-            "functions": list(self.functions.items()),
-            "rejections": [[place, asdict(rejection)] for place, rejection in self.rejections],
-        }
-
-    @classmethod
-    def from_json(cls, state: dict[str, Any]) -> Counts:
-        """Return what `to_json` wrote."""
-        tallies = [Tally.from_json(item) for item in state["tallies"]]
-        steps = [StepTally.from_json(item) for item in state["steps"]]
-        pairs = [Pair(**item) for item in state["pairs"]]
-        return cls(
-            {tally.key: tally for tally in tallies},
-            {(tally.judged, tally.key): tally for tally in steps},
-            {pair.key: pair for pair in pairs},
-            {int(place): row for place, row in state["activations"]},
-            {int(place): rows for place, rows in state["functions"]},
-            [(place, Rejection(**item)) for place, item in state["rejections"]],
+    def place(key: RowKey) -> tuple[Any, ...]:
+        return (
+            order.get(key.engine, len(order)),
+            _EXECUTIONS.index(key.execution),
+            key.ensemble,
+            key.width,
+            key.depth,
         )
 
-    def report(self, environment: dict[str, Any], at: tuple[int, int] = (0, 0)) -> Report:
-        """Return the report.
+    def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+        found = [shared | _where(row, platforms) | row for row in rows]
+        return pd.DataFrame(found) if found else pd.DataFrame(columns=[*shared, "verdict"])
 
-        Args:
-            environment: What produced it; every row repeats the columns of `IDENTITY`, of several `platforms` those of its
-                own, and rows follow its `engines`.
-            at: How many batches and tasks are done. All counts go into the report of a run that can be gone on with, or
-                that is a shard.
-        """
-        keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
-        shared = {name: environment[name] for name in IDENTITY}
-        platforms = environment.get("platforms", {})
-        order = {name: place for place, name in enumerate(environment["engines"])}
-
-        def place(key: RowKey) -> tuple[Any, ...]:
-            return (
-                order.get(key.engine, len(order)),
-                _EXECUTIONS.index(key.execution),
-                key.ensemble,
-                key.width,
-                key.depth,
-            )
-
-        def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-            found = [shared | _where(row, platforms) | row for row in rows]
-            return pd.DataFrame(found) if found else pd.DataFrame(columns=[*shared, "verdict"])
-
-        pairs = sorted(self.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
-        steps = sorted(self.steps.values(), key=lambda t: (t.judged, *place(t.key)))
-        activations = [row for _, row in sorted(self.activations.items())]
-        return Report(
-            tolerance=frame(t.row() for t in sorted(self.tallies.values(), key=lambda t: place(t.key))),
-            agreement=frame(pair.row() for pair in pairs),
-            activations=frame(_without_curve(row) for row in activations),
-            environment=environment,
-            rejections=tuple(rejection for _, rejection in sorted(self.rejections, key=lambda item: item[0])),
-            steps=frame(step.row() for step in steps),
-            functions=frame(row for _, rows in sorted(self.functions.items()) for row in rows),
-            curves=frame(_with_curve(row) for row in activations if CURVE in row),
-            counts=self.to_json() | _cut_off(environment, at) if keep else None,
-        )
+    pairs = sorted(totals.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
+    tallies = sorted(totals.tallies.values(), key=lambda t: place(t.key))
+    steps = sorted(totals.steps.values(), key=lambda t: (t.judged, *place(t.key)))
+    first = totals.first_rejections()
+    activations = [row for _, row in sorted(totals.activations.items())]
+    return Report(
+        tolerance=frame(tally.row(first.get(("", tally.key))) for tally in tallies),
+        agreement=frame(pair.row() for pair in pairs),
+        activations=frame(_without_curve(row) for row in activations),
+        environment=environment,
+        rejections=tuple(totals.in_order()),
+        steps=frame(step.row(first.get((step.judged, step.key))) for step in steps),
+        functions=frame(row for _, rows in sorted(totals.functions.items()) for row in rows),
+        curves=frame(_with_curve(row) for row in activations if CURVE in row),
+        counts=totals.to_json() | _cut_off(environment, at) if keep else None,
+    )
 
 
 def _where(row: dict[str, Any], platforms: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -167,7 +104,7 @@ class Resumed:
         elapsed_s: How long it had taken.
     """
 
-    state: tuple[int, int, Counts] = field(default_factory=lambda: (0, 0, Counts()))
+    state: tuple[int, int, RunTotals] = field(default_factory=lambda: (0, 0, RunTotals()))
     elapsed_s: float = 0.0
 
 
@@ -198,7 +135,7 @@ def resumed(folder: str | os.PathLike[str], facts: dict[str, Any]) -> Resumed:
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         counts, (done, tasks_done), elapsed, run = (
-            Counts.from_json(state),
+            RunTotals.from_json(state),
             state["at"],
             state["elapsed_s"],
             state["run"],
@@ -246,7 +183,7 @@ def merge(folders: Sequence[str | os.PathLike[str]], *, output: str | os.PathLik
     return report
 
 
-def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], Counts]]]) -> Report:
+def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], RunTotals]]]) -> Report:
     """Join a run's shards into what one run would have found.
 
     Args:
@@ -258,7 +195,7 @@ def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], Counts]]]) -> 
     Raises:
         UsageError: One is no shard, or one of another run, or the same twice.
     """
-    counts, facts, seen = Counts(), {}, {}
+    counts, facts, seen = RunTotals(), {}, {}
     for name, its_facts, its_counts in shards:
         part = its_facts.get("shard")
         if part is None:
@@ -277,17 +214,17 @@ def join(shards: Iterable[tuple[str, dict[str, Any], Callable[[], Counts]]]) -> 
     if missing:
         without = ", ".join(f"{k}/{seen['of']}" for k in missing)
         facts |= {"complete": False, "stopped": "; ".join(filter(None, (facts.get("stopped"), f"without {without}")))}
-    return counts.report(facts)
+    return report_of(counts, facts)
 
 
 def _identity(facts: dict[str, Any]) -> list[Any]:
     return [facts.get(name) for name in _SAME]
 
 
-def _read_counts(folder: str | os.PathLike[str]) -> Counts:
+def _read_counts(folder: str | os.PathLike[str]) -> RunTotals:
     path = Path(folder) / COUNTS_FILE
     try:
-        return Counts.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return RunTotals.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):

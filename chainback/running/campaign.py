@@ -25,11 +25,12 @@ from chainback.engines.registry import Engine
 from chainback.engines.user_engines import Protocol, at, engines_named, entrants
 from chainback.environment import compiled_before, environment
 from chainback.errors import UsageError
+from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import SHARP_FLOOR
 from chainback.problems.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble, rebuild
 from chainback.processes.worker import Step, Watch
 from chainback.reporting.report import REPORT_FILES, SCHEMA, Report, writable_folder
-from chainback.reporting.shards import Counts, Resumed, part_of, resumed, together
+from chainback.reporting.shards import Resumed, part_of, report_of, resumed, together
 from chainback.running.activation_sweep import measurements
 from chainback.running.device_truth import DeviceOracle
 from chainback.running.function_sweep import sweeps
@@ -248,7 +249,7 @@ def _campaign(
     watch: Watch,
     tell: Progress,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    state: tuple[int, int, Counts] | None = None,
+    state: tuple[int, int, RunTotals] | None = None,
 ) -> Report:
     _require_numbers(cases=asked.most_cases, seed=asked.seed, depths=asked.depths, widths=asked.widths)
     if not 0.0 <= asked.sharp_floor <= 1.0:
@@ -272,7 +273,7 @@ def _campaign(
         elapsed = before.elapsed_s + time.perf_counter() - start
         so_far = {"complete": not stopped, "elapsed_s": round(elapsed, 3), "compilation": compiled_before()}
         so_far |= {"stopped": stopped} if stopped else {}
-        return run.counts.report(facts | so_far, at=(run.done, run.tasks_done))
+        return report_of(run.counts, facts | so_far, at=(run.done, run.tasks_done))
 
     watch.report = partial(report, "still running")
     try:

@@ -49,12 +49,12 @@ from chainback.engines.user_engines import Entrant, Protocol, answer, one_by_one
 from chainback.errors import EngineError, sentence
 from chainback.judging.judgement import Answer, Judgement, Steps, judge, judge_steps, read_answer
 from chainback.judging.measurement import Allowance, Measured, Yardstick
+from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import Pair, Rejection, RowKey, StepTally, Tally
 from chainback.operations.arithmetic import Arithmetic
 from chainback.problems.chain import Case, Chain
 from chainback.problems.ensembles import CaseId, draw, rebuild
 from chainback.processes.worker import Step, Watch
-from chainback.reporting.shards import Counts
 from chainback.running.activation_sweep import Measurement
 from chainback.running.batch import Drawing, Drawn, Oracle
 from chainback.running.function_sweep import Sweep
@@ -131,12 +131,12 @@ class Run:
     drawers: int = field(default_factory=lambda: min(4, max(1, (os.cpu_count() or 1) // 4)))
     done: int = 0
     tasks_done: int = 0
-    counts: Counts = field(default_factory=Counts)
+    counts: RunTotals = field(default_factory=RunTotals)
     programs: dict[tuple[str, int, int, int], Future[tuple[Protocol, float]]] = field(default_factory=dict)
     prepared: dict[tuple[int, int, int], Future[Any]] = field(default_factory=dict)
     clerk: Any = field(default_factory=_Inline)
 
-    def state(self) -> tuple[int, int, Counts]:
+    def state(self) -> tuple[int, int, RunTotals]:
         """Return what was counted so far, for another process to go on from."""
         return self.done, self.tasks_done, self.counts
 
@@ -359,7 +359,7 @@ class Run:
             self.counts.rejections.append((place, rejection))
 
     def _declined(self, name: str, drawn: Drawn, reason: str) -> None:
-        self.tally(name, "batched", drawn.batch).note = reason
+        self.tally(name, "batched", drawn.batch).declined = reason
 
     def _failed(self, name: str, drawn: Drawn, reason: str) -> None:
         tally = self.tally(name, "batched", drawn.batch)
@@ -411,11 +411,7 @@ class Run:
             self.note(drawn.place, tally.fail(drawn.batch.judged, ids[0], drawn.unchecked))
         else:
             yardstick = Yardstick(judgement.envelope, drawn.batch.judged)
-            self._note_step(drawn.place, _TRUTH, tally.add(Measured(judgement, ids, yardstick)))
-
-    def _note_step(self, place: int, judged: str, rejection: Rejection | None) -> None:
-        if rejection is not None:
-            self.note(place, replace(rejection, reason=f"its {judged} is wrong: {rejection.reason}"))
+            self.note(drawn.place, tally.add(Measured(judgement, ids, yardstick)))
 
     def _failed_step(self, name: str, program: Protocol, drawn: Drawn, row: int) -> str:
         """Say which step of a visible engine failed on a case; the system is asked for once more."""
@@ -432,7 +428,7 @@ class Run:
         for judged, judgement in (("linearisation", steps.linearisation), ("substitution", steps.substitution)):
             tally = self.counts.steps.setdefault((judged, key), StepTally(key, judged=judged))
             measured = Measured(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows))
-            self._note_step(drawn.place, judged, tally.add(measured))
+            self.note(drawn.place, tally.add(measured))
             if judged == "substitution":
                 tally.compare(judgement.envelope, drawn.envelope, rows)
 

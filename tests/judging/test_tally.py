@@ -113,7 +113,13 @@ def test_the_rejected_case_is_named(judged) -> None:
     assert rejection.case_id == case.ids[row]
     assert "db_3[0]: got" in rejection.reason
     assert (tally.rejected, str(tally.verdict)) == (1, "rejected")
-    assert tally.note.startswith(case.ids[row])
+    assert tally.row(rejection)["note"] == f"{case.ids[row]}: {rejection.reason}"
+    assert (rejection.ensemble, rejection.depth, rejection.width, rejection.batch) == ("huge", 5, 1, 2)
+    assert (rejection.component, rejection.wrong, rejection.components) == ("db_3[0]", 1, 10)
+    place = 5 + 2
+    assert (rejection.got, rejection.expected) == (wrong[row, 2, 0], bounds.reference[row, place])
+    assert rejection.bound == bounds.bound[row, place]
+    assert not abs(rejection.got - rejection.expected) <= rejection.bound
 
 
 def test_nan_is_the_worst_margin(judged) -> None:
@@ -158,12 +164,13 @@ def test_an_unsteady_batch_turns_one_case_and_invents_none(judged) -> None:
     case, bounds, weights, biases = judged
     tally, _ = tally_of(case, bounds, (weights, biases))
     before = tally.accepted
-    tally.unsteady("id", "other bits")
+    tally.unsteady(case.ids[0], "other bits")
     assert (tally.accepted, tally.rejected, str(tally.verdict)) == (before - 1, 1, "rejected")
     assert tally.accepted + tally.rejected + tally.undecided == tally.cases == 200
     nothing = Tally(RowKey("engine", "batched", "huge", 5, 1))
-    nothing.fail(7, "id", "it raised")
-    nothing.unsteady("id", "other bits")
+    nothing.fail(7, case.ids[0], "it raised")
+    rejection = nothing.unsteady(case.ids[0], "other bits")
+    assert (rejection.component, rejection.got, rejection.wrong, rejection.reason) == ("", None, 0, "other bits")
     assert (nothing.cases, nothing.rejected) == (7, 7)
 
 

@@ -65,7 +65,7 @@ def test_a_rejected_report_says_so_first_and_how_to_look_closer(rejected: Report
     assert "REJECTED" in words[:200]
     for rejection in rejected.rejections:
         assert rejection.case_id in words
-        assert rejection.reason in words
+        assert rejection.sentence in words
 
 
 def test_the_text_of_a_log_says_the_same(accepted: Report, rejected: Report) -> None:
@@ -84,7 +84,7 @@ def test_what_others_named_is_escaped(accepted: Report) -> None:
     report = replace(
         accepted,
         tolerance=tolerance,
-        rejections=(Rejection(evil, evil, evil, evil),),
+        rejections=(Rejection(evil, evil, evil, 3, 1, 0, evil, reason=evil),),
         environment=accepted.environment | {"stopped": evil, "variables": {evil: evil}, "complete": False},
     )
     page = report_page(report)
@@ -176,7 +176,10 @@ def often_rejected() -> Report:
 
 def test_of_many_rejections_the_first_are_open_and_none_is_left_out(often_rejected: Report) -> None:
     many = replace(
-        often_rejected, rejections=tuple(Rejection(f"e{i}", "batched", f"c{i}", f"r{i}") for i in range(300))
+        often_rejected,
+        rejections=tuple(
+            Rejection(f"e{i}", "batched", "lecture", 3, 1, 0, f"c{i}", reason=f"r{i}") for i in range(300)
+        ),
     )
     page = report_page(many)
     opened = re.sub(r"<details>.*?</details>", "", page, flags=re.S)

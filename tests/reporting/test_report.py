@@ -164,7 +164,7 @@ def test_rejections_are_printed_even_when_quiet() -> None:
         wrong.agreement,
         wrong.activations,
         wrong.environment,
-        (Rejection("e", "batched", "id", "db_1"),),
+        (Rejection("e", "batched", "lecture", 3, 1, 0, "id", reason="db_1"),),
     )
     assert "REJECTED e (batched) on id: db_1" in printed(made, brief=True)
     assert "margin" not in printed(made, brief=True)

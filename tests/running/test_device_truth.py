@@ -220,7 +220,7 @@ def test_a_run_by_a_device_that_is_off_is_rejected(monkeypatch, tmp_path) -> Non
     assert (made.tolerance["verdict"] == "accepted").all(), "engines are not to blame"
     assert (checks(made)["verdict"] == "rejected").all()
     assert {rejection.engine for rejection in made.rejections} == {"oracle@cpu"}
-    assert made.rejections[0].reason.startswith("its truth is wrong: dW_1[0,0]: got ")
+    assert made.rejections[0].sentence.startswith("its truth is wrong: dW_1[0,0]: got ")
     read = read_report(tmp_path)
     assert set(read.rejections) <= set(made.rejections)
     page = report_page(read)

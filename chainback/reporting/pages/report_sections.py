@@ -62,7 +62,7 @@ def _worst(report: Report) -> Section | None:
     tables, folded = [], []
     if report.rejections:
         wrong = [
-            (item.case_id, item.engine, item.execution, item.reason, again(item.case_id, item.engine))
+            (item.case_id, item.engine, item.execution, item.sentence, again(item.case_id, item.engine))
             for item in report.rejections[:MOST]
         ]
         header = ("case", "engine", "execution", "what is wrong", "look closer")

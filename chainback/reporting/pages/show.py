@@ -11,7 +11,8 @@ import pandas as pd
 
 from chainback.errors import ChainbackError, UsageError
 from chainback.judging.judgement import Verdict
-from chainback.judging.tally import Rejection
+from chainback.judging.tally import Rejection, RowKey
+from chainback.problems.ensembles import CaseId
 from chainback.reporting.comparison import Comparison
 from chainback.reporting.pages.comparison_sections import comparison_sections
 from chainback.reporting.pages.html import plotting, slug, write_page
@@ -68,7 +69,8 @@ def _rejections(tolerance: pd.DataFrame, steps: pd.DataFrame) -> Iterator[Reject
         if row["verdict"] == str(Verdict.REJECTED):
             case_id, _, reason = row["note"].partition(": ")
             step = f"its {row['judged']} is wrong: " if "judged" in row else ""
-            yield Rejection(row["engine"], row["execution"], case_id, step + reason)
+            key = [row[name] for name in RowKey._fields]
+            yield Rejection(*key, CaseId.parse(case_id).batch, case_id, row.get("judged", ""), reason=step + reason)
 
 
 def write_pictures(what: Report | Comparison, page: str | os.PathLike[str], form: str = "svg") -> list[Path]:
