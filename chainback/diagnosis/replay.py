@@ -21,8 +21,9 @@ from chainback.engines.user_engines import answer, engines_named, one_by_one
 from chainback.errors import EngineError
 from chainback.judging.judgement import Judgement, Verdict, component_at, exit_code, judge, overall
 from chainback.operations.arithmetic import Arithmetic
+from chainback.problems.case_id import CaseId
 from chainback.problems.chain import Case, Chain
-from chainback.problems.ensembles import CaseId, draw, rebuild
+from chainback.problems.ensembles import draw, rebuild
 from chainback.running.schedule import MOST_LAYERS_ONE_BY_ONE
 from chainback.truth.chain_bound import envelope
 

@@ -1,4 +1,4 @@
-"""The problem as plain data: a chain, and a case (a chain with an input and a target)."""
+"""A chain of layers, and a case: a chain with an input and a target. Plain data, as the problem to be solved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Case", "Chain"]
 
 
 def _as_array(name: str, value: Any) -> Any:
-    """Leave arrays alone (NumPy, JAX, tracers); make one of anything else; refuse what is no floating-point array."""
+    """Return a floating-point array: NumPy and JAX arrays and tracers as they are, anything else converted to float32."""
     try:
         array = value if hasattr(value, "shape") and hasattr(value, "dtype") else np.asarray(value, np.float32)
     except (TypeError, ValueError):
@@ -114,13 +114,13 @@ class Chain:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a gradient is asked for: the loss ½‖y − ŷ‖² of a chain at one input and target, or a batch of these.
+    """A gradient to compute: that of the loss ½‖y − ŷ‖² of a chain at one input and target, or a batch of these.
 
     Attributes:
         chain: The chain, or batch of chains.
         inputs: x_0, shape (width,), or (batch, width).
         targets: y, the same shape.
-        ids: The case id, or one for each case of the batch; empty for a case that no ensemble drew.
+        ids: The case id, or one for each case of the batch; empty for a case of no ensemble.
 
     Raises:
         UsageError: The shapes do not fit the chain, or a number is not finite.

@@ -1,7 +1,7 @@
-"""Hypothesis strategies for chains and cases, for our own properties and for anybody's tests.
+"""Hypothesis strategies for chains and cases.
 
-A chain is drawn as a *list of layers*, so that it shrinks by losing layers; its numbers shrink towards 0 and simple ones.
-The ugly values (zeros of both signs, neighbours of 1, powers of two) are drawn as often as ordinary ones.
+A chain is a *list of layers*, so that it shrinks by losing layers; its numbers shrink towards 0 and simple ones. Special
+values (zeros of both signs, neighbours of 1, powers of two) come as often as ordinary ones.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from chainback.problems.chain import Case, Chain
 __all__ = ["cases", "chains", "parameters"]
 
 _ULP = 2.0**-23
-_UGLY = (0.0, -0.0, 1.0, -1.0, 1.0 + _ULP, 1.0 - _ULP / 2, 0.5, -2.0, 2.0**-20, -(2.0**12), 2.0**-126)
+_SPECIAL = (0.0, -0.0, 1.0, -1.0, 1.0 + _ULP, 1.0 - _ULP / 2, 0.5, -2.0, 2.0**-20, -(2.0**12), 2.0**-126)
 
 
 def parameters(largest: float = 8.0) -> SearchStrategy[float]:
-    """Return a strategy for float32 numbers of magnitude up to `largest`: ordinary ones, and ugly ones as often.
+    """Return a strategy for float32 numbers of magnitude up to `largest`: ordinary ones, and special ones as often.
 
     Args:
         largest: At least 1, and a float32 number.
@@ -35,8 +35,8 @@ def parameters(largest: float = 8.0) -> SearchStrategy[float]:
     if not 1.0 <= largest <= 3.4e38 or float(np.float32(largest)) != largest:
         raise UsageError(f"`largest` must be a float32 number of at least 1, got {largest!r}")
     ordinary = st.floats(-largest, largest, width=32, allow_subnormal=False)
-    ugly = st.sampled_from([value for value in _UGLY if abs(value) <= largest])
-    return st.one_of(ordinary, ugly)
+    special = st.sampled_from([value for value in _SPECIAL if abs(value) <= largest])
+    return st.one_of(ordinary, special)
 
 
 def _bounds(name: str, least: int, most: int) -> None:
@@ -89,11 +89,11 @@ def chains(
 
 
 @st.composite
-def _cases(draw: DrawFn, chain: SearchStrategy[Chain], numbers: SearchStrategy[float]) -> Case:
-    drawn = draw(chain)
-    vector = st.lists(numbers, min_size=drawn.width, max_size=drawn.width)
+def _cases(draw: DrawFn, chains_of: SearchStrategy[Chain], numbers: SearchStrategy[float]) -> Case:
+    chain = draw(chains_of)
+    vector = st.lists(numbers, min_size=chain.width, max_size=chain.width)
     inputs, targets = (np.array(draw(vector), np.float32) for _ in range(2))
-    return Case(drawn, inputs, targets)
+    return Case(chain, inputs, targets)
 
 
 def cases(
@@ -107,7 +107,7 @@ def cases(
         limits: Passed to `chains`.
 
     Raises:
-        UsageError: Both a chain and limits are given, or the limits are no good.
+        UsageError: Both a chain and limits are given, or the limits are invalid.
     """
     if chain is not None and limits:
         raise UsageError(f"give `chain` or limits of one, not both: got chain and {', '.join(limits)}")

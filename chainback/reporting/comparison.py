@@ -23,7 +23,7 @@ from rich.text import Text
 
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
-from chainback.problems.ensembles import CaseId
+from chainback.problems.case_id import CaseId
 from chainback.reporting.report import SCHEMA, Report, markdown_table, read_csv, read_environment, records, write_csv
 
 __all__ = ["FALSE_ALARM", "KEYS", "Comparison", "Reading", "compare", "read", "telling"]

@@ -27,7 +27,8 @@ from chainback.environment import compiled_before, environment
 from chainback.errors import UsageError
 from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import SHARP_FLOOR
-from chainback.problems.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble, rebuild
+from chainback.problems.case_id import CaseId
+from chainback.problems.ensembles import ENSEMBLES, Ensemble, ensemble, rebuild
 from chainback.processes.worker import Step, Watch
 from chainback.reporting.report import REPORT_FILES, SCHEMA, Report, writable_folder
 from chainback.reporting.shards import Resumed, part_of, report_of, resumed, together

@@ -52,8 +52,9 @@ from chainback.judging.measurement import Allowance, Measured, Yardstick
 from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import Pair, Rejection, RowKey, StepTally, Tally
 from chainback.operations.arithmetic import Arithmetic
+from chainback.problems.case_id import CaseId
 from chainback.problems.chain import Case, Chain
-from chainback.problems.ensembles import CaseId, draw, rebuild
+from chainback.problems.ensembles import draw, rebuild
 from chainback.processes.worker import Step, Watch
 from chainback.running.activation_sweep import Measurement
 from chainback.running.batch import Drawing, Drawn, Oracle

@@ -15,7 +15,8 @@ from typing import Any
 from chainback.errors import UsageError
 from chainback.judging.tally import SHARP_FLOOR
 from chainback.operations.arithmetic import ARITHMETICS
-from chainback.problems.ensembles import ENSEMBLES, CaseId, Ensemble, ensemble
+from chainback.problems.case_id import CaseId
+from chainback.problems.ensembles import ENSEMBLES, Ensemble, ensemble
 from chainback.reporting.shards import part_of
 
 __all__ = ["MOST_CASES", "NUMPY", "Option", "Request", "option_name"]

@@ -6,7 +6,7 @@ import pytest
 from chainback import draw, rebuild
 from chainback.errors import UsageError
 from chainback.operations.activations import ACTIVATIONS
-from chainback.problems.ensembles import ENSEMBLES, CaseId, draw_unpadded, ensemble
+from chainback.problems.ensembles import ENSEMBLES, draw_unpadded, ensemble
 from chainback.truth.chain_bound import envelope
 
 NAMES = list(ENSEMBLES)
@@ -110,15 +110,6 @@ def test_ensembles_do_what_they_say() -> None:
     assert np.median(deep.bound / np.abs(deep.reference)) < 0.01
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "lecture", "lecture@1:0:8x1:3", "lecture@1:0:0x1:3:0", "lecture@1:0:8x1:3:17/17", "lecture@x:0:8x1:3:1"],
-)
-def test_what_is_no_id_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is none: "):
-        CaseId.parse(text)
-
-
 def test_unknown_ensembles_and_versions_are_refused() -> None:
     with pytest.raises(UsageError, match="ensemble 'lectrue' is not known: use one of lecture"):
         ensemble("lectrue")
@@ -126,11 +117,6 @@ def test_unknown_ensembles_and_versions_are_refused() -> None:
         rebuild("lecture@9:0:8x1:3:17")
     with pytest.raises(UsageError, match="`rows` must be at least 1, got 0"):
         draw("lecture", seed=0, depth=1, width=1, batch=0, rows=0)
-
-
-def test_ids_read_back() -> None:
-    for text in ("lecture@1:0:8x1:3:17", "wide@1:12:3x16:0:0/128"):
-        assert str(CaseId.parse(text)) == text
 
 
 @pytest.mark.parametrize("name", ENSEMBLES)

@@ -43,7 +43,7 @@ def test_numbers_shrink_towards_simple_ones() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0 + 2.0**-23, 2.0**-126, 2.0**-20, -2.0])
-def test_the_ugly_values_are_drawn(value: float) -> None:
+def test_special_values_are_drawn(value: float) -> None:
     numbers = strategies.parameters(2.0**12)
     assert find(numbers, lambda v: v == value and (v != 0 or np.copysign(1, v) > 0), settings=SEARCH) == value
 
