@@ -36,8 +36,8 @@ def _require_finite(name: str, array: Any) -> None:
 class Chain:
     """The parameters of a chain x_i = h_i(W_i x_{i−1} + b_i), or of a batch of chains; also their gradients.
 
-    The arrays may be NumPy's or JAX's; under JAX a chain is a pytree of these two arrays. A chain of gradients may hold
-    NaN; a case may not.
+    The arrays may be NumPy's or JAX's; once `chainback.engines` is loaded, a chain is a pytree of these two arrays. A chain
+    of gradients may hold NaN; a case may not.
 
     Attributes:
         weights: W, shape (depth, width, width), or (batch, depth, width, width).

@@ -72,23 +72,11 @@ def test_data_is_frozen() -> None:
         chain().weights = 0  # type: ignore[misc]
 
 
-def test_a_chain_is_a_pytree_under_jax() -> None:
-    doubled = jax.jit(lambda c: jax.tree_util.tree_map(lambda a: 2 * a, c))(chain())
-    assert isinstance(doubled, Chain)
-    assert doubled.activations == ("tanh",) * 3
-    assert np.array_equal(doubled.weights, 2 * chain().weights)
-    leaves, tree = jax.tree_util.tree_flatten(chain(batch=2))
-    assert [leaf.shape for leaf in leaves] == [(2, 3, 2, 2), (2, 3, 2)]
-    assert jax.tree_util.tree_unflatten(tree, [None, None]).activations == ("tanh",) * 3
-
-
 def test_jax_arrays_are_the_same_type() -> None:
     built = Chain(jnp.ones((3, 2, 2)), jnp.zeros((3, 2)), ("tanh",) * 3)
     case = Case(built, jnp.ones(2), jnp.ones(2))
     assert isinstance(case.chain.weights, jax.Array)
     assert isinstance(case.as_batch().chain.weights, np.ndarray)
-    gradient = jax.grad(lambda c: jnp.sum(chainback.states(c, jnp.ones(2))[-1]))(built)
-    assert gradient.weights.shape == (3, 2, 2)
 
 
 def test_padding_changes_nothing() -> None:
