@@ -1,12 +1,16 @@
-"""Ways to compute the gradient of a chain in JAX. They share nothing with the truth.
+"""Engines: ways to compute the gradient of a chain in JAX. They share no code with the truth.
+
+All solve one system, (I − L) dx = D dp: forward-mode AD is forward substitution on it, reverse-mode AD is back substitution,
+and the triangular method writes the system down and solves it. The equation is derived in `triangular`.
 
 In reading order:
 
-* `engine`: what an engine is; `limits`: why one may decline a batch.
-* `networks`: how a chain is written under JAX: unrolled, scanned, rematerialised.
+* `triangular`: the extended Jacobian I − L, its solvers, and the gradient by back substitution.
 * `forward`, `reverse`: forward- and reverse-mode AD.
-* `closed_forms`: each activation's value and slope by formulas of our own, without a rule of JAX's.
-* `triangular`: the triangular method, (I − L) dx = D dp written down and solved.
-* `registry`: the table of engines, from which commands, campaigns, properties and tests take them.
-* `user_engines`: engines of the user's own, imported and called; `devices`: where engines run, and under which arithmetic.
+* `networks`: the programs of a chain that AD differentiates: unrolled, scanned, rematerialised.
+* `closed_forms`: each activation's value and slope without AD, for the triangular method.
+* `scan_steps`: how the triangular method's scans are kept to one kernel.
+* `engine`: an engine, its limits, and its compiled form.
+* `registry`: the table of engines.
+* `user_engines`: engines of users, imported and called; `devices`: where engines run, and under which arithmetic.
 """

@@ -1,8 +1,8 @@
-"""Each activation's value and slope under JAX, in closed form and by formulas of our own: no AD, and none of JAX's rules.
+"""Closed forms of each activation's value and slope under JAX: no AD, and none of JAX's derivative rules.
 
 Where JAX's derived slope cancels (sigmoid' = s(1 − s), tanh' = 1 − t²), these do not. Source: Abramowitz and Stegun,
 *Handbook of Mathematical Functions*, 4.5 and 7.1; the logistic function by the exponential of −|z|, which cannot
-overflow, so that no order of its products underflows before they do. Value and slope share what is dear.
+overflow, so that no order of its products underflows before they do. Value and slope share their exponential.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _CLOSED_FORMS: dict[str, Callable[[Array], Pair]] = {
 
 def _closed_form(name: str) -> Callable[[Array], Pair]:
     found = _CLOSED_FORMS.get(name) or activation(name).derivative
-    assert found is not None  # whoever registers an activation gives it
+    assert found is not None  # `register` requires it
     return found
 
 
@@ -77,7 +77,7 @@ def value_and_slope(which: str | Array, z: Array, among: Sequence[str] | None = 
     """Return (h(z), h'(z)) for a layer's name or code; at a kink the slope that JAX documents.
 
     Args:
-        which: A name, or a place in `among`.
+        which: A name, or an index into `among`.
         z: The arguments.
         among: The activations that the code may mean; default all of `ACTIVATIONS`.
     """

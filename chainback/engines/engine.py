@@ -1,4 +1,4 @@
-"""What an engine is: a way to compute the gradients of a batch of chains."""
+"""Engine: a way to compute the gradients of a batch of chains, its limits and its compiled form."""
 
 from __future__ import annotations
 
@@ -18,30 +18,87 @@ from chainback.engines.networks import Activations
 from chainback.errors import EngineError
 from chainback.operations.activations import ACTIVATIONS
 
-__all__ = ["TRACING", "Compiled", "Engine", "Gradient", "Limit", "anything_goes"]
+__all__ = [
+    "TRACING",
+    "Compiled",
+    "Engine",
+    "Gradient",
+    "Limit",
+    "few_layers",
+    "few_tangents",
+    "first_reason",
+    "no_limit",
+    "small_matrix",
+    "small_products",
+]
 
 Array = Any
 #: Threads may compile side by side, but JAX before 0.5 leaks tracers where two of them trace the same function at once.
 TRACING = threading.Lock()
+#: (weights, biases, activations, inputs, targets) of one chain to (dweights, dbiases).
 Gradient = Callable[[Array, Array, Activations, Array, Array], tuple[Array, Array]]
+#: (depth, width, batch) to the reason for which an engine cannot take such a batch, or "" if it can.
 Limit = Callable[[int, int, int], str]
 
 
-def anything_goes(depth: int, width: int, batch: int) -> str:
-    """Decline nothing: the limit of an engine whose time and memory grow with the chain alone."""
+#: The most layers of an unrolled program, bytes of a batch, and floating-point operations of a batch.
+_LAYERS, _MEMORY, _WORK = 64, 2.0**31, 2.0**34
+
+
+def no_limit(depth: int, width: int, batch: int) -> str:
+    """Decline nothing: the time and memory of the engine grow with the chain alone."""
     return ""
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
+
+
+def first_reason(*limits: Limit) -> Limit:
+    """Return the limit that holds where all of these do."""
+    return lambda depth, width, batch: next(filter(None, (limit(depth, width, batch) for limit in limits)), "")
+
+
+def few_layers(depth: int, width: int, batch: int) -> str:
+    """An unrolled program is traced and compiled layer by layer."""
+    return f"an unrolled program of {depth} layers would take too long to compile (limit {_LAYERS})" * (depth > _LAYERS)
+
+
+def few_tangents(depth: int, width: int, batch: int) -> str:
+    """Forward mode carries a tangent for every parameter through every layer: work N²(n² + n)n², memory N(n² + n)n."""
+    tangents = depth * (width**2 + width)
+    memory, work = 16.0 * batch * tangents * width, float(batch) * tangents * depth * width**2
+    if memory > _MEMORY:
+        return (
+            f"forward mode would carry {tangents} tangents a case, {_gigabytes(memory)} (limit {_gigabytes(_MEMORY)})"
+        )
+    if work > _WORK:
+        return f"forward mode would take {work:.1e} operations, {tangents} tangents a case (limit {_WORK:.1e})"
+    return ""
+
+
+def small_matrix(depth: int, width: int, batch: int) -> str:
+    """The dense solver stores I − L, of order N n."""
+    memory = 4.0 * batch * (depth * width) ** 2
+    return f"the dense matrix would take {_gigabytes(memory)} (limit {_gigabytes(_MEMORY)})" * (memory > _MEMORY)
+
+
+def small_products(depth: int, width: int, batch: int) -> str:
+    """The parallel solver stores the partial products of the couplings, at every level of its tree."""
+    memory = 12.0 * batch * depth * width**2
+    return f"the partial products would take {_gigabytes(memory)} (limit {_gigabytes(_MEMORY)})" * (memory > _MEMORY)
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """An engine compiled for one shape of batch: called as an engine is, for any activations.
+    """An engine compiled for one shape of batch. It is called as an engine is, with any activations.
 
     Attributes:
         program: The executable.
         placement: The device that takes its arguments, or the sharding of each of them.
         rows: Cases in a batch.
         filler: Rows that repeat the last case, so that each device has as many as the others.
-        visible: Whether the program returns the system that it solved beside its gradients.
+        visible: Whether the program also returns the system that it solved.
     """
 
     program: Callable[..., Any]
@@ -57,7 +114,7 @@ class Compiled:
         return self.gradients(self.place(weights, biases, activations, inputs, targets))
 
     def place(self, weights: Array, biases: Array, activations: tuple[str, ...], inputs: Array, targets: Array) -> Any:
-        """Return a batch as the program takes it, on its devices."""
+        """Return a batch on the devices, in the form that `run`, `gradients` and `solved` take."""
         weights, biases, inputs, targets = map(self._filled_up, (weights, biases, inputs, targets))
         return jax.device_put((weights, biases, networks.codes(activations), inputs, targets), self.placement)
 
@@ -70,22 +127,22 @@ class Compiled:
         return self._cut(found[0] if self.visible else found)
 
     def solved(self, placed: Any) -> tuple[tuple[Array, Array], Any]:
-        """Return the gradients and the system that they came of, where it is visible."""
+        """Return the gradients and the system that was solved for them; for an engine whose system is visible."""
         return self._cut(self.run(placed))
 
     def _cut(self, found: Any) -> Any:
         return jax.tree_util.tree_map(lambda a: np.asarray(a)[: self.rows], found) if self.filler else found
 
     def run(self, placed: Any) -> Any:
-        """Return what the program returns, filler and all: the gradients, or where it is visible also the system."""
+        """Return what the program returns, filler rows included: the gradients, and the system where it is visible."""
         return jax.block_until_ready(self.program(*placed))
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One of chainback's own engines: a name, a formula for one case, and its limit.
+    """A built-in engine: a name, a formula for one case, and its limit.
 
-    Calling it follows the protocol that engines of the user's own follow:
+    Calling it follows the protocol of every engine, those of users included:
     `gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases)` on float32 arrays with a leading
     batch axis: (batch, depth, width, width), (batch, depth, width), names, (batch, width), (batch, width).
 
@@ -100,7 +157,7 @@ class Engine:
 
     name: str
     gradient: Gradient
-    limit: Limit = anything_goes
+    limit: Limit = no_limit
     steps: Callable[..., Any] | None = None
     layered: bool = False
 
@@ -151,5 +208,5 @@ class Engine:
 
 @functools.cache
 def _batched(gradient: Callable[..., Any], known: tuple[str, ...]) -> Any:
-    """Return the jitted, batched form; `known` keys the cache, since registering an activation adds a code."""
+    """Return the jitted, batched form. `known` is there for the cache: registering an activation adds a code."""
     return jax.jit(jax.vmap(gradient, in_axes=(0, 0, None, 0, 0)))

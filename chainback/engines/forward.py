@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from chainback.engines.engine import Engine, Gradient
-from chainback.engines.limits import few_layers, few_tangents, first_reason
+from chainback.engines.engine import Engine, Gradient, few_layers, few_tangents, first_reason
 from chainback.engines.networks import Activations, Program, loss, scanned, unrolled
 
 __all__ = ["FORWARD"]

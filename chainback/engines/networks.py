@@ -1,8 +1,8 @@
-"""How a chain is written under JAX: unrolled as in the lecture, as a scan, rematerialised.
+"""Programs of a chain under JAX: unrolled as in the lecture, as a scan, rematerialised.
 
 A program maps (weights, biases, activations, x) of one chain to its prediction. `activations` is either the tuple of
 names, resolved while tracing, or an array of codes, switched on at run time: one compiled program then serves every
-choice of activations. Nothing here knows of gradients.
+choice of activations. Gradients are taken elsewhere.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
 def function(name: str) -> Callable[[Array], Array]:
     """Return the JAX function of an activation, built in or registered."""
     found = _FUNCTIONS.get(name) or activation(name).function
-    assert found is not None  # whoever registers an activation gives it
+    assert found is not None  # `register` requires it
     return found
 
 
 def codes(activations: Activations) -> Int[Array, " depth"]:
-    """Return the activations as codes: their places in `ACTIVATIONS`."""
+    """Return the activations as codes: their indices in `ACTIVATIONS`."""
     if not isinstance(activations, tuple):
         return activations
-    place = {name: code for code, name in enumerate(ACTIVATIONS)}
-    return np.array([place[name] for name in activations], np.int32)
+    code = {name: index for index, name in enumerate(ACTIVATIONS)}
+    return np.array([code[name] for name in activations], np.int32)
 
 
 def activate(which: str | Array, z: Array) -> Array:

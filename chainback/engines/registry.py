@@ -1,4 +1,4 @@
-"""The engines. `ENGINES` is the one table from which commands, campaigns, properties and tests take them."""
+"""Table of engines: `ENGINES`, from which commands, runs, properties and tests take them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from chainback.engines.triangular import TRIANGULAR
 from chainback.errors import UsageError
 from chainback.problems.chain import Case, Chain
 
-__all__ = ["ENGINES", "Engine", "engine", "gradient"]
+__all__ = ["ENGINES", "Engine", "engine_named", "gradient"]
 
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in (*FORWARD, *REVERSE, *TRIANGULAR)}
 
 
-def engine(name: str) -> Engine:
-    """Return the engine of that name.
+def engine_named(name: str) -> Engine:
+    """Return the built-in engine of that name.
 
     Raises:
         UsageError: There is none.
@@ -46,7 +46,7 @@ def gradient(chain: Chain, x: Any, y: Any, engine: str = "reverse-scan") -> Chai
         UsageError: The engine is unknown, or the arrays do not fit.
         EngineError: The engine cannot take a batch of that size.
     """
-    method = _engine(engine)
+    method = engine_named(engine)
     case = Case(chain, x, y)
     names = chain.activations
     if chain.is_batch:
@@ -54,6 +54,3 @@ def gradient(chain: Chain, x: Any, y: Any, engine: str = "reverse-scan") -> Chai
     else:
         weights, biases = method.gradient(chain.weights, chain.biases, names, case.inputs, case.targets)
     return Chain(weights, biases, names)
-
-
-_engine = engine

@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from chainback.engines.engine import Engine, Gradient
-from chainback.engines.limits import few_layers
+from chainback.engines.engine import Engine, Gradient, few_layers
 from chainback.engines.networks import Activations, Program, loss, rematerialised, scanned, unrolled
 
 __all__ = ["REVERSE"]

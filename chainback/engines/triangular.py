@@ -1,35 +1,44 @@
-"""The triangular method: write down (I − L) dx = D dp, and solve it.
+"""The triangular method: the extended Jacobian I − L of a chain, and its gradient by back substitution.
 
-Differentiating every layer at once makes one linear system out of a chain. L holds the couplings C_i = diag(δ_i) W_i on
-its first block subdiagonal, D holds [δ_i ⊗ x_{i−1}ᵀ, diag(δ_i)]. Forward substitution gives the Jacobian of all states,
-back substitution the gradient of the loss: what AD does in silence.
+Differentiating every layer x_i = h_i(z_i), z_i = W_i x_{i−1} + b_i, of a chain at once gives one linear system for the
+tangents of all states, dx = (dx_1, …, dx_N), in terms of those of all parameters, dp = (dW_1, db_1, …, dW_N, db_N):
 
-How its speed is had, on CPUs under JAX 0.10.2 (figures: `benchmarks`). XLA runs a scan as one kernel where its body is a few
-fused loops, and as many small calls, handed from thread to thread, where it is more. So a body holds no product that XLA
-makes a call of its own (`_product`), switches between no more activations than there are, and saves no more than state and
-slope; the way back is one pass, which makes each coupling again rather than read it, and writes both gradients.
+    (I − L) dx = D dp
+
+L holds the couplings C_i = diag(δ_i) W_i on its first block subdiagonal, with the slopes δ_i = h_i'(z_i); D is block
+diagonal, with the blocks [δ_i ⊗ x_{i−1}ᵀ, diag(δ_i)]. I − L is unit lower triangular, so that either system is solved by
+substitution, and each substitution is a mode of automatic differentiation:
+
+    forward mode   forward substitution   (I − L) dx = D dp        dx_i = C_i dx_{i−1} + D_i dp_i           i = 1 … N
+    reverse mode   back substitution      (I − L)ᵀ λ = e_N ⊗ r     λ_N = r, λ_{i−1} = C_iᵀ λ_i              i = N … 2
+                   gradient               Dᵀ λ                     db_i = δ_i ∘ λ_i, dW_i = db_i x_{i−1}ᵀ
+
+where r = x_N − y is the derivative of the loss ½‖x_N − y‖². AD does the same and shows neither system.
+
+In this file: `ExtendedJacobian` (the system), `linearise` (which makes it), `SOLVERS` (dense, substitution, parallel),
+`back_substitution` and `solve_chain` (the gradient), `TRIANGULAR` (the engines).
+
+Source: Edelman, Akyürek and Wang, *Backpropagation through back substitution with a backslash* (2023); Griewank and Walther,
+*Evaluating Derivatives* (2008), section 2.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from chainback.engines.closed_forms import value_and_slope
-from chainback.engines.engine import Engine, Limit, anything_goes
-from chainback.engines.limits import small_matrix, small_products
+from chainback.engines.engine import Engine, Limit, no_limit, small_matrix, small_products
 from chainback.engines.networks import Activations
+from chainback.engines.scan_steps import layers_per_step, product, value_and_slope_of
 from chainback.errors import UsageError
 from chainback.problems.chain import Case, Chain
 
-__all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian", "solve_chain"]
+__all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian", "linearise", "solve_chain"]
 
 Array = Any
 
@@ -58,20 +67,23 @@ class ExtendedJacobian:
     def rhs(self) -> Float[Array, "depth width parameters"]:
         """Return D with its columns in the order W_1 (row-major), b_1, W_2, b_2, … and its rows by layer."""
         depth, width = self.slopes.shape
-        own = jnp.eye(width, dtype=self.slopes.dtype) * self.slopes[:, :, None]
-        by_weight = own[:, :, :, None] * self.states[:-1, None, None, :]
-        blocks = jnp.concatenate([by_weight.reshape(depth, width, width * width), own], axis=2)
+        by_bias = jnp.eye(width, dtype=self.slopes.dtype) * self.slopes[:, :, None]
+        by_weight = by_bias[:, :, :, None] * self.states[:-1, None, None, :]
+        blocks = jnp.concatenate([by_weight.reshape(depth, width, width * width), by_bias], axis=2)
         placed = jnp.eye(depth, dtype=self.slopes.dtype)[:, None, :, None] * blocks[:, :, None, :]
         return placed.reshape(depth, width, -1)
 
     def solve(
         self, rhs: Float[Array, "depth width columns"] | None = None, solver: str = "substitution"
     ) -> Float[Array, "depth width columns"]:
-        """Solve (I − L) dx = rhs by forward substitution.
+        """Solve (I − L) dx = rhs by forward substitution: forward mode, for rhs = D dp.
 
         Args:
             rhs: Default D: the solution is then the Jacobian of all states in all parameters.
             solver: One of `SOLVERS`.
+
+        Returns:
+            The tangents dx.
 
         Raises:
             UsageError: No solver has that name.
@@ -81,9 +93,16 @@ class ExtendedJacobian:
     def solve_transposed(
         self, rhs: Float[Array, "depth width columns"], solver: str = "substitution"
     ) -> Float[Array, "depth width columns"]:
-        """Solve (I − L)ᵀ λ = rhs by back substitution: the adjoints, for rhs = e_N ⊗ (x_N − y).
+        """Solve (I − L)ᵀ λ = rhs by back substitution: reverse mode, for rhs = e_N ⊗ (x_N − y).
 
         The transpose of a chain's matrix is the matrix of the reversed chain of transposes, so the same solvers serve.
+
+        Args:
+            rhs: The right-hand side.
+            solver: One of `SOLVERS`.
+
+        Returns:
+            The adjoints λ.
 
         Raises:
             UsageError: No solver has that name.
@@ -111,8 +130,45 @@ def _dense(couplings: Array) -> Array:
     return jnp.eye(depth * width, dtype=couplings.dtype) - subdiagonal.reshape(depth * width, depth * width)
 
 
+def linearise(weights: Array, biases: Array, activations: Activations, x: Array) -> ExtendedJacobian:
+    """Return the extended Jacobian of a chain at x: run it once, with each layer's slope from its closed form.
+
+    Args:
+        weights: (depth, width, width).
+        biases: (depth, width).
+        activations: Names, or codes.
+        x: The input, (width,).
+    """
+    activate, indices, branches = value_and_slope_of(activations)
+
+    def step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        weight, bias, index = layer
+        after, slope = activate(index, product(weight, x) + bias)
+        return after, (x, slope)
+
+    per_step = 1 if branches else layers_per_step(activations, biases)
+    last, (before, slopes) = lax.scan(step, x, (weights, biases, indices), unroll=per_step)
+    return ExtendedJacobian(slopes[:, :, None] * weights, slopes, jnp.concatenate([before, last[None]]))
+
+
+def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobian:
+    """Return the extended Jacobian of a chain at an input.
+
+    Args:
+        chain: One chain, without a batch axis.
+        x: The input.
+
+    Raises:
+        UsageError: The input does not fit the chain.
+
+    Source: Edelman, Akyürek and Wang (2023); Griewank and Walther, *Evaluating Derivatives* (2008), section 2.2.
+    """
+    case = Case(chain, x, x)
+    return linearise(jnp.asarray(chain.weights), jnp.asarray(chain.biases), chain.activations, jnp.asarray(case.inputs))
+
+
 def solve_dense(couplings: Array, rhs: Array) -> Array:
-    """Assemble I − L and call a library's triangular solver: O((N n)²) memory."""
+    """Assemble I − L, dense, and call a library's triangular solver: O((N n)²) memory."""
     depth, width, columns = rhs.shape
     flat = jax.scipy.linalg.solve_triangular(
         _dense(couplings), rhs.reshape(depth * width, columns), lower=True, unit_diagonal=True
@@ -144,47 +200,6 @@ def solve_in_parallel(couplings: Array, rhs: Array) -> Array:
     return lax.associative_scan(compose, (couplings, rhs))[1]
 
 
-#: Up to this width a product is written out.
-_NARROW = 8
-#: In a chain of numbers this deep, so many layers without a branch make one step of a scan.
-_DEEP, _AT_ONCE = 256, 4
-
-
-def _product(matrix: Array, vector: Array) -> Array:
-    """Return a matrix times a vector; a small one as a sum of columns, which XLA fuses with what surrounds it."""
-    width = vector.shape[0]
-    if width > _NARROW:
-        return matrix @ vector
-    total = matrix[:, 0] * vector[0]
-    for column in range(1, width):
-        total = total + matrix[:, column] * vector[column]
-    return total
-
-
-def _at_once(activations: Activations, slopes: Array) -> int:
-    """How many layers without a branch make one step of a scan: one where they are few, or have products in them.
-
-    And one where the activations are codes: so batches are computed, where this would make it twice as slow.
-    """
-    depth, width = slopes.shape
-    return _AT_ONCE if isinstance(activations, tuple) and width == 1 and depth >= _DEEP else 1
-
-
-def solve_backwards(weights: Array, system: ExtendedJacobian, residual: Array, at_once: int = 1) -> tuple[Array, Array]:
-    """Return Dᵀλ, (dweights, dbiases), where (I − L)ᵀ λ = e_N ⊗ residual, by back substitution: λ_{i−1} = C_iᵀ λ_i.
-
-    Each C_i is made of slopes and weights when it is needed, by the product that made the system's: it has the same bits.
-    """
-
-    def step(adjoint: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        slope, weight, state = layer
-        coupling, dbias = slope[:, None] * weight, slope * adjoint
-        return _product(coupling.T, adjoint), (dbias[:, None] * state, dbias)
-
-    layers = (system.slopes, weights, system.states[:-1])
-    return lax.scan(step, residual, layers, reverse=True, unroll=at_once)[1]
-
-
 #: How a system with I − L is solved: each maps (couplings, rhs) to the solution; couplings[0] multiplies nothing.
 SOLVERS = {"dense": solve_dense, "substitution": solve_by_substitution, "parallel": solve_in_parallel}
 
@@ -196,69 +211,59 @@ def _solver(name: str) -> Any:
         raise UsageError(f"solver {name!r} is not known: use one of {', '.join(SOLVERS)}") from None
 
 
-def linearise(weights: Array, biases: Array, activations: Activations, x: Array) -> ExtendedJacobian:
-    """Run the chain once, with each layer's slope from its closed form."""
-    curve, places, branches = _curves(activations)
+def back_substitution(
+    weights: Array, system: ExtendedJacobian, residual: Array, per_step: int = 1
+) -> tuple[Array, Array]:
+    """Return Dᵀλ, where (I − L)ᵀ λ = e_N ⊗ residual, by back substitution: λ_{i−1} = C_iᵀ λ_i.
 
-    def step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        weight, bias, place = layer
-        after, slope = curve(place, _product(weight, x) + bias)
-        return after, (x, slope)
-
-    at_once = 1 if branches else _at_once(activations, biases)
-    last, (before, slopes) = lax.scan(step, x, (weights, biases, places), unroll=at_once)
-    return ExtendedJacobian(slopes[:, :, None] * weights, slopes, jnp.concatenate([before, last[None]]))
-
-
-def _curves(activations: Activations) -> tuple[Callable[[Array, Array], tuple[Array, Array]], Array, bool]:
-    """Return (place, z) to value and slope, the place of each layer's activation, and whether a layer takes a branch."""
-    if not isinstance(activations, tuple):
-        return value_and_slope, activations, True
-    among = tuple(dict.fromkeys(activations))
-    places = np.array([among.index(name) for name in activations], np.int32)
-    if len(among) == 1:
-        return lambda place, z: value_and_slope(among[0], z), places, False
-
-    def all_but_the_last(place: Array, z: Array) -> tuple[Array, Array]:
-        """The identity, which is the last layer, computes more than it takes, so that all others are spared a branch."""
-        value, slope = value_and_slope(among[0], z)
-        return jnp.where(place == 0, value, z), jnp.where(place == 0, slope, jnp.ones_like(z))
-
-    if len(among) == 2 and activations.count("identity") == 1 and activations[-1] == "identity":
-        return all_but_the_last, places, False
-    return lambda place, z: value_and_slope(place, z, among), places, True
-
-
-def extended_jacobian(chain: Chain, x: Float[Array, " width"]) -> ExtendedJacobian:
-    """Return the extended Jacobian of a chain at an input.
+    One pass solves and multiplies. It makes each C_i of slopes and weights again, by the product that made the system's, so
+    that it has the same bits.
 
     Args:
-        chain: One chain, without a batch axis.
-        x: The input.
+        weights: (depth, width, width).
+        system: The extended Jacobian.
+        residual: r = x_N − y, (width,).
+        per_step: Layers in a step of the scan.
 
-    Raises:
-        UsageError: The input does not fit the chain.
-
-    Source: Edelman, Akyürek and Wang (2023); Griewank and Walther, *Evaluating Derivatives* (2008), section 2.2.
+    Returns:
+        (dweights, dbiases), shaped as the parameters.
     """
-    case = Case(chain, x, x)
-    return linearise(jnp.asarray(chain.weights), jnp.asarray(chain.biases), chain.activations, jnp.asarray(case.inputs))
+
+    def step(adjoint: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        slope, weight, state = layer
+        coupling, dbias = slope[:, None] * weight, slope * adjoint
+        return product(coupling.T, adjoint), (dbias[:, None] * state, dbias)
+
+    layers = (system.slopes, weights, system.states[:-1])
+    return lax.scan(step, residual, layers, reverse=True, unroll=per_step)[1]
 
 
 def solve_chain(
     weights: Array, biases: Array, activations: Activations, x: Array, y: Array, solver: str = "substitution"
 ) -> tuple[tuple[Array, Array], ExtendedJacobian]:
-    """Return the gradient of ½‖y − ŷ‖² by back substitution, (dweights, dbiases), and the system that it came of."""
+    """Return the gradient of ½‖y − ŷ‖² of one chain, and the system that was solved for it.
+
+    Args:
+        weights: (depth, width, width).
+        biases: (depth, width).
+        activations: Names, or codes.
+        x: The input, (width,).
+        y: The target, (width,).
+        solver: One of `SOLVERS`.
+
+    Returns:
+        (dweights, dbiases), and the extended Jacobian.
+    """
     system = linearise(weights, biases, activations, x)
     residual = system.states[-1] - y
     if solver == "substitution":
-        return solve_backwards(weights, system, residual, _at_once(activations, biases)), system
+        return back_substitution(weights, system, residual, layers_per_step(activations, biases)), system
     seed = jnp.zeros_like(system.slopes).at[-1].set(residual)
     dbiases = system.slopes * system.solve_transposed(seed[:, :, None], solver)[:, :, 0]
     return (dbiases[:, :, None] * system.states[:-1, None, :], dbiases), system
 
 
-def _triangular(solver: str, limit: Limit = anything_goes) -> Engine:
+def _triangular(solver: str, limit: Limit = no_limit) -> Engine:
     def steps(
         weights: Array, biases: Array, activations: Activations, x: Array, y: Array
     ) -> tuple[tuple[Array, Array], ExtendedJacobian]:

@@ -19,7 +19,7 @@ from jax import lax, random
 
 from chainback.engines import networks
 from chainback.engines.engine import Engine, Gradient
-from chainback.engines.registry import engine as engine_named
+from chainback.engines.registry import engine_named
 from chainback.errors import EngineError, UsageError
 from chainback.operations.activations import ACTIVATIONS
 from chainback.problems.chain import Chain

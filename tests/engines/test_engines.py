@@ -9,7 +9,7 @@ import pytest
 
 import chainback
 from chainback import ENGINES, Case, Chain, draw, extended_jacobian, gradient, judge, states
-from chainback.engines.limits import few_layers, few_tangents, small_matrix, small_products
+from chainback.engines.engine import few_layers, few_tangents, small_matrix, small_products
 from chainback.engines.networks import codes
 from chainback.engines.triangular import SOLVERS, solve_chain
 from chainback.errors import UsageError

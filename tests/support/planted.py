@@ -54,5 +54,5 @@ def pytest_configure() -> None:
         ENGINES[name] = dataclasses.replace(ENGINES[name], gradient=fault)
     right = triangular.SOLVERS["substitution"]
     triangular.SOLVERS["substitution"] = lambda couplings, rhs: right(couplings * (1 + 2.0**-12), rhs)
-    back = triangular.solve_backwards
-    triangular.solve_backwards = lambda weights, *rest: back(weights * (1 + 2.0**-12), *rest)
+    back = triangular.back_substitution
+    triangular.back_substitution = lambda weights, *rest: back(weights * (1 + 2.0**-12), *rest)

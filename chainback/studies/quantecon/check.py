@@ -171,7 +171,7 @@ def _update_error(new: np.ndarray, gradient: np.ndarray, bound: np.ndarray) -> n
 def _engine_row(name: str, case: Case, within: Derived) -> Row:
     """Judge the gradient of one engine, and so its update, as `verify` does: error / bound, at most 1."""
     chain = case.chain
-    gradient = _jitted(registry.engine(name).gradient, chain.activations)
+    gradient = _jitted(registry.engine_named(name).gradient, chain.activations)
     dweights, dbiases = gradient(chain.weights, chain.biases, case.inputs, case.targets)
     judged = judge(case, Chain(dweights, dbiases, chain.activations), arithmetic=within.arithmetic)
     worst = judged.worst()
