@@ -15,7 +15,8 @@ from chainback.engines.devices import arithmetic_of
 from chainback.engines.networks import codes
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.operations.arithmetic import FLOAT32
-from chainback.truth.chain_bound import Derived, components_of, envelope
+from chainback.truth.chain_bound import Derived, envelope
+from chainback.truth.envelope import components_of
 
 DEPTH = 8
 ALL = list(ENGINES)

@@ -93,15 +93,15 @@ def test_jvp_and_vjp_are_adjoint(case, seed: int) -> None:
     allowed = 2 * np.sum(np.abs(flat) * bounds.bound[0]) + len(flat) * 2.0**-24 * np.sum(
         np.abs(flat * bounds.reference[0])
     )
-    spread = bounds.spread.adjoint_magnitudes
-    allowed += len(flat) * 2.0**-24 * magnitude_of_paths(bounds, flat, chain.width, spread)
+    magnitudes = bounds.error_bounds.adjoint_magnitudes
+    allowed += len(flat) * 2.0**-24 * magnitude_of_paths(bounds, flat, chain.width, magnitudes)
     assert abs(np.sum(cotangent * np.float64(pushed)) - np.sum(gradient * flat)) <= allowed
 
 
 def magnitude_of_paths(bounds, flat: np.ndarray, width: int, magnitudes: np.ndarray) -> float:
     """Sum of |paths| from every parameter to the output: what a sum over all parameters at once may round."""
-    adjoint = (np.abs(bounds.truth.slopes) + bounds.spread.slopes) * (magnitudes + bounds.spread.adjoints)
-    states = np.abs(bounds.truth.states[:-1]) + bounds.spread.states[:-1]
+    adjoint = (np.abs(bounds.truth.slopes) + bounds.error_bounds.slopes) * (magnitudes + bounds.error_bounds.adjoints)
+    states = np.abs(bounds.truth.states[:-1]) + bounds.error_bounds.states[:-1]
     by_weight = (adjoint[:, :, None] * states[:, None]).ravel()
     return float(np.sum(np.abs(flat) * np.concatenate([by_weight, adjoint.ravel()])))
 

@@ -19,13 +19,13 @@ from chainback.engines.registry import Engine
 from chainback.engines.triangular import extended_jacobian
 from chainback.engines.user_engines import answer, engines_named, one_by_one
 from chainback.errors import EngineError
-from chainback.judging.judgement import Judgement, Verdict, component_at, exit_code, judge, overall
+from chainback.judging.judgement import Judgement, Verdict, component_at, exit_code, judge, margin_of, overall
 from chainback.operations.arithmetic import Arithmetic
 from chainback.problems.case_id import CaseId
 from chainback.problems.chain import Case, Chain
 from chainback.problems.ensembles import draw, rebuild
 from chainback.running.schedule import MOST_LAYERS_ONE_BY_ONE
-from chainback.truth.chain_bound import envelope
+from chainback.truth.chain_bound import envelope, linearisation
 
 __all__ = ["Replay", "Replayed", "layers", "replay", "shrink"]
 
@@ -207,32 +207,25 @@ def layers(case: Case, arithmetic: Arithmetic) -> pd.DataFrame:
         arithmetic: The arithmetic it is computed in.
 
     Returns:
-        Rows (layer, activation, quantity, index, computed, true, bound, margin): every state, slope, coupling and adjoint.
+        Rows (layer, activation, quantity, index, computed, true, bound, margin): every state, slope and coupling, within
+        the bounds by which `verify` judges a linearisation, and every adjoint.
     """
-    bounds = envelope(case, arithmetic)
-    truth, spread = bounds.truth, bounds.spread
+    within = envelope(case, arithmetic)
+    linear, error_bounds = linearisation(within), within.error_bounds
     system = extended_jacobian(case.chain, case.inputs)
     seed = np.zeros_like(np.asarray(system.slopes))
     seed[-1] = np.asarray(system.states)[-1] - case.targets
     adjoints = np.asarray(system.solve_transposed(seed[:, :, None]))[:, :, 0]
-    weights = np.abs(truth.weights[..., 0])
-    couplings = truth.slopes[..., 0][:, :, None] * truth.weights[..., 0]
-    coupling_spread = spread.slopes[..., 0][:, :, None] * weights
-    coupling_spread = coupling_spread + arithmetic.unit_roundoff * (np.abs(couplings) + coupling_spread)
-    coupling_spread = coupling_spread + 2 * arithmetic.smallest_normal * np.maximum(1.0, weights)
-    # Λ and E_Λ leave underflow to one term for the whole gradient; it bounds each adjoint as well.
-    floor = spread.bias_gradients[..., 0].max() * np.finfo(np.float64).eps + arithmetic.smallest_normal
-    quantities = (
-        ("state", system.states[1:], truth.states[1:, :, 0], spread.states[1:, :, 0]),
-        ("slope", system.slopes, truth.slopes[..., 0], spread.slopes[..., 0]),
-        ("coupling", system.couplings, couplings, coupling_spread),
-        ("adjoint", adjoints, truth.adjoints[..., 0], spread.adjoints[..., 0] + floor),
-    )
+    computed = {"state": system.states[1:], "slope": system.slopes, "coupling": system.couplings, "adjoint": adjoints}
+    true = linear.split(linear.reference[0]) | {"adjoint": within.truth.adjoints[..., 0]}
+    bounds = linear.split(linear.bound[0]) | {"adjoint": (error_bounds.adjoints + error_bounds.underflow)[..., 0]}
     rows = []
     for layer, name in enumerate(case.chain.activations):
-        for quantity, computed, true, bound in quantities:
-            for index in np.ndindex(true[layer].shape):
-                got, expected, allowed = (float(np.asarray(a)[layer][index]) for a in (computed, true, bound))
+        for quantity, values in computed.items():
+            for index in np.ndindex(true[quantity][layer].shape):
+                got, expected, bound = (
+                    float(np.asarray(array)[layer][index]) for array in (values, true[quantity], bounds[quantity])
+                )
                 rows.append(
                     {
                         "layer": layer + 1,
@@ -241,8 +234,8 @@ def layers(case: Case, arithmetic: Arithmetic) -> pd.DataFrame:
                         "index": ",".join(map(str, index)),
                         "computed": got,
                         "true": expected,
-                        "bound": allowed,
-                        "margin": abs(got - expected) / allowed,
+                        "bound": bound,
+                        "margin": margin_of(abs(got - expected), bound),
                     }
                 )
     return pd.DataFrame(rows)

@@ -8,7 +8,7 @@ import numpy as np
 
 from chainback.engines.registry import ENGINES
 from chainback.environment import version
-from chainback.judging.judgement import Judgement, component_at
+from chainback.judging.judgement import Component, Judgement, component_at
 from chainback.problems.chain import Case
 
 __all__ = ["script"]
@@ -164,7 +164,7 @@ def script(engine: str, case: Case, judgement: Judgement | None, case_id: str, e
     Args:
         engine: A name of `ENGINES`, or `package.module:name`.
         case: The case, without a batch axis.
-        judgement: What the engine answered; None if it gave no answer.
+        judgement: Of the engine's result; None if it returned none.
         case_id: Where the case came from.
         execution: How the engine was run: "eager" is op by op, any other jitted.
     """
@@ -187,14 +187,11 @@ def script(engine: str, case: Case, judgement: Judgement | None, case_id: str, e
     lines += ["", 'print("jax", jax.__version__, jax.devices()[0].device_kind)']
     if judgement is None or judgement.malformed or (wrong := _first_wrong(judgement)) is None:
         return "\n".join([*lines, "print(dweights, dbiases)"]) + "\n"
-    component, place, layer = wrong
+    component, place = wrong
     lines += _table("true", 2, used)
-    weights = chain.weights.size
-    index = np.unravel_index(
-        place if place < weights else place - weights, chain.weights.shape if place < weights else chain.biases.shape
-    )
-    inner = ", ".join(str(int(i)) for i in index[1:])
-    if place < weights:
+    block, (layer, *index) = judgement.envelope.locate(place)
+    inner = ", ".join(map(str, index))
+    if block.name == "dW":
         got, expected = f"dweights[{layer}, {inner}]", f"np.outer(expected_dbiases, states[layer])[{inner}]"
     else:
         got, expected = f"dbiases[{layer}, {inner}]", f"expected_dbiases[{inner}]"
@@ -209,15 +206,12 @@ def script(engine: str, case: Case, judgement: Judgement | None, case_id: str, e
     return "\n".join(lines) + "\n"
 
 
-def _first_wrong(judgement: Judgement) -> tuple[Any, int, int] | None:
+def _first_wrong(judgement: Judgement) -> tuple[Component, int] | None:
     wrong = np.flatnonzero(~judgement.accepted_components[0])
     if not wrong.size:
         return None
     place = int(wrong[0])
-    depth, width = judgement.envelope.shape
-    weights = depth * width**2
-    layer = place // width**2 if place < weights else (place - weights) // width
-    return component_at(judgement.envelope, judgement.got, 0, place), place, layer
+    return component_at(judgement.envelope, judgement.got, 0, place), place
 
 
 def _gradient_lines(engine: str, used: list[str], execution: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The one place where accepted, rejected or undecided is decided.
 
 A component is accepted when **|got − reference| <= bound is true**; NaN then fails by construction. A case is accepted when
-all of its components are; it is undecided, whatever the answer, when its envelope is.
+all of its components are; it is undecided, whatever the result, when its envelope is.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from jaxtyping import Bool, Float, Float64, Shaped
 from chainback.errors import sentence
 from chainback.operations.arithmetic import FLOAT32, Arithmetic
 from chainback.problems.chain import Case, Chain
-from chainback.truth.chain_bound import Derived, Envelope, components_of, envelope, linearisation, substitution
+from chainback.truth.chain_bound import Derived, envelope, linearisation, substitution
+from chainback.truth.envelope import Envelope, components_of
 
 __all__ = [
-    "Answer",
     "Component",
     "Judgement",
+    "Result",
     "Steps",
     "Verdict",
     "component_at",
     "exit_code",
     "judge",
-    "judge_answer",
+    "judge_result",
     "judge_steps",
+    "margin_of",
     "overall",
-    "read_answer",
+    "read_result",
 ]
 
 Array = np.ndarray
@@ -70,15 +72,22 @@ def exit_code(verdict: Verdict) -> int:
     return {Verdict.ACCEPTED: 0, Verdict.REJECTED: 1}.get(verdict, 3)
 
 
+def margin_of(error: float, bound: float) -> float:
+    """Return error / bound; where the bound is 0, as of a state that is exact in every order, 0 of no error and else ∞."""
+    if bound == 0.0:
+        return 0.0 if error == 0.0 else float("inf")
+    return error / bound
+
+
 @dataclass(frozen=True)
 class Component:
     """One component of one case's gradient, as judged.
 
     Attributes:
         row: The case's place in its batch.
-        name: Such as `dW_3[0,1]` or `db_3[0]`: layers count from 1, as in the mathematics; indices from 0.
-        got: What the engine answered.
-        expected: The float64 truth.
+        name: Such as `dW_3[0,1]` or `params['w2'][3, 7]`: layers count from 1, as in the mathematics; indices from 0.
+        got: The result's.
+        expected: The reference's.
         bound: The largest |got − expected| that would have been accepted.
     """
 
@@ -91,39 +100,39 @@ class Component:
     @property
     def margin(self) -> float:
         """|got − expected| / bound; accepted up to 1."""
-        return abs(self.got - self.expected) / self.bound
+        return margin_of(abs(self.got - self.expected), self.bound)
 
     def __str__(self) -> str:
         return f"{self.name}: got {self.got:.9g}, expected {self.expected:.9g} ± {self.bound:.2g}"
 
 
-class Answer(NamedTuple):
-    """An engine's answer, as it was read.
+class Result(NamedTuple):
+    """What an engine returned, fetched from its device.
 
     Attributes:
-        components: In the component order of `Envelope`; None if it is no answer.
-        malformed: Why not: a wrong shape, a wrong dtype, nothing.
+        components: In rows, as in `Envelope`; None if it is malformed.
+        malformed: Why: a wrong shape, a wrong dtype, nothing.
     """
 
     components: Shaped[Array, "batch components"] | None
     malformed: str = ""
 
-    def same_bits(self, other: Answer) -> bool:
-        """Whether both are answers, and the same bit for bit."""
+    def same_bits(self, other: Result) -> bool:
+        """Whether neither is malformed, and both are the same bit for bit."""
         mine, others = self.components, other.components
         return mine is not None and others is not None and np.array_equal(mine.view(np.int32), others.view(np.int32))
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The judgement of one engine's answer on a case or a batch.
+    """The judgement of one engine's result on a case or a batch.
 
     Attributes:
         envelope: Truth and bound.
-        malformed: Why the answer as a whole is none (a wrong shape, a wrong dtype, nothing); empty if it is one. The
-            arrays below are empty then.
-        got: The answer, in the component order of `Envelope`.
-        deviation: got − reference; not finite where the answer is not.
+        malformed: Why the result as a whole is unusable (a wrong shape, a wrong dtype, nothing), else empty. The arrays
+            below are empty then.
+        got: The result's components.
+        deviation: got − reference; not finite where the result is not.
         error: |got − reference|.
         accepted_components: Where |got − reference| <= bound is true.
     """
@@ -143,7 +152,7 @@ class Judgement:
 
     @property
     def rejected_cases(self) -> Bool[Array, " batch"]:
-        """Decided, and not accepted; every case when the answer is malformed."""
+        """Decided, and not accepted; every case when the result is malformed."""
         decided = self.envelope.decided
         return decided | True if self.malformed else decided & ~self.accepted_cases
 
@@ -165,6 +174,7 @@ class Judgement:
             return None
         with np.errstate(all="ignore"):
             margin = self.error / self.envelope.bound
+        margin[self.error == 0.0] = 0.0  # 0 / 0, where the bound is 0
         margin[~self.envelope.decided] = -1.0
         margin[np.isnan(margin)] = np.inf
         row, place = map(int, np.unravel_index(np.argmax(margin), margin.shape))
@@ -173,23 +183,13 @@ class Judgement:
 
 def component_at(envelope: Envelope, got: Array, row: int, place: int) -> Component:
     """Return one component by its place in the row of components."""
-    depth, width = envelope.shape
-    start, name = 0, ""
-    for label, rank in envelope.layout:
-        size = depth * width**rank
-        if place < start + size:
-            layer, index = divmod(place - start, width**rank)
-            name = f"{label}_{layer + 1}[{','.join(map(str, np.unravel_index(index, (width,) * rank)))}]"
-            break
-        start += size
-    return Component(
-        row, name, float(got[row, place]), float(envelope.reference[row, place]), float(envelope.bound[row, place])
-    )
+    expected, bound = envelope.reference[row, place], envelope.bound[row, place]
+    return Component(row, envelope.name_of(place), float(got[row, place]), float(expected), float(bound))
 
 
 @dataclass(frozen=True)
 class Steps:
-    """An answer of the triangular method, its two steps judged apart.
+    """A result of the triangular method, its two steps judged apart.
 
     Attributes:
         linearisation: States, slopes and couplings against the truth: as exact as the chain's conditioning allows.
@@ -200,21 +200,22 @@ class Steps:
     substitution: Judgement
 
     def failed(self, row: int) -> str:
-        """Say which step a case failed at, with the first wrong component of each; empty if both are accepted."""
-        said = []
+        """Return which steps a case failed at, with the first wrong component of each; empty if both are accepted."""
+        failures = []
         for name, judgement in (("linearisation", self.linearisation), ("substitution", self.substitution)):
             if judgement.rejected_cases[row]:
                 place = int(np.argmax(~judgement.accepted_components[row]))
-                said.append(f"its {name} is wrong at {component_at(judgement.envelope, judgement.got, row, place)}")
-        return " and ".join(said)
+                component = component_at(judgement.envelope, judgement.got, row, place)
+                failures.append(f"its {name} is wrong at {component}")
+        return " and ".join(failures)
 
 
 def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states: Any, within: Derived) -> Steps:
-    """Judge linearisation and substitution of an answer by the triangular method, apart.
+    """Judge linearisation and substitution of a result of the triangular method, apart.
 
     Args:
         case: A batch of cases.
-        gradients: The pair (dweights, dbiases) that came of the system.
+        gradients: The pair (dweights, dbiases) that solved the system.
         couplings: C as computed, (batch, depth, width, width).
         slopes: δ as computed, (batch, depth, width).
         states: x_0 … x_N as computed, (batch, depth + 1, width).
@@ -223,7 +224,7 @@ def judge_steps(case: Case, gradients: Any, couplings: Any, slopes: Any, states:
     couplings, slopes, states = (np.asarray(a) for a in (couplings, slopes, states))
     solved = substitution(case, couplings, slopes, states, within.arithmetic)
     return Steps(
-        _within(linearisation(within), components_of(states[:, 1:], slopes, couplings)),
+        _compare(linearisation(within), components_of(states[:, 1:], slopes, couplings)),
         judge(case, gradients, within=solved),
     )
 
@@ -238,55 +239,55 @@ def judge(
     """Judge one engine's gradients of ½‖y − ŷ‖² on a case, or batch of cases, without running any engine.
 
     Args:
-        case: What was asked. Its numbers are taken as exact.
-        gradients: What came back: a `Chain` of gradients, or a pair (dweights, dbiases), shaped and typed as the case's
-            weights and biases; anything that `numpy.asarray` takes.
+        case: Its numbers are taken as exact.
+        gradients: A `Chain` of gradients, or a pair (dweights, dbiases), shaped and typed as the case's weights and biases;
+            anything that `numpy.asarray` takes.
         arithmetic: The arithmetic the engine was run under.
         within: The case's envelope, if it is known already.
 
     Returns:
-        The judgement. An answer that is malformed is rejected, with the reason; nothing is raised for it.
+        The judgement. A result that is malformed is rejected, with the reason; nothing is raised for it.
 
     Raises:
         UsageError: The case itself cannot be used.
     """
     batch = case.as_batch()
-    return judge_answer(envelope(batch, arithmetic) if within is None else within, read_answer(case, gradients))
+    return judge_result(envelope(batch, arithmetic) if within is None else within, read_result(case, gradients))
 
 
-def judge_answer(within: Envelope, answer: Answer) -> Judgement:
-    """Judge an answer that was read already: see `judge`."""
-    if answer.components is None:
+def judge_result(within: Envelope, result: Result) -> Judgement:
+    """Judge a result that was read already: see `judge`."""
+    if result.components is None:
         nothing = np.empty((0, 0))
-        return Judgement(within, answer.malformed, nothing.astype(np.float32), nothing, nothing, nothing.astype(bool))
-    return _within(within, answer.components)
+        return Judgement(within, result.malformed, nothing.astype(np.float32), nothing, nothing, nothing.astype(bool))
+    return _compare(within, result.components)
 
 
-def _within(bounds: Envelope, answer: Array) -> Judgement:
+def _compare(within: Envelope, got: Array) -> Judgement:
     """Decide: the one comparison on which every verdict stands."""
     with np.errstate(invalid="ignore"):
-        deviation = answer - bounds.reference
+        deviation = got - within.reference
         error = np.abs(deviation)
-        return Judgement(bounds, "", answer, deviation, error, error <= bounds.bound)
+        return Judgement(within, "", got, deviation, error, error <= within.bound)
 
 
-def read_answer(case: Case, gradients: Any) -> Answer:
-    """Read what an engine answered on a case, or batch of cases: this is where an answer is fetched from its device.
+def read_result(case: Case, gradients: Any) -> Result:
+    """Fetch what an engine returned on a case, or batch of cases, from its device, and check its form.
 
     Args:
-        case: What was asked.
-        gradients: As for `judge`; whatever its arrays raise makes the answer malformed.
+        case: The case, or batch of cases.
+        gradients: As for `judge`; whatever its arrays raise makes the result malformed.
     """
     if gradients is None:
-        return Answer(None, "it returned nothing, expected (dweights, dbiases)")
+        return Result(None, "it returned nothing, expected (dweights, dbiases)")
     if isinstance(gradients, Chain):
         gradients = (gradients.weights, gradients.biases)
     if not isinstance(gradients, tuple | list) or len(gradients) != 2:
         length = f" of length {len(gradients)}" if isinstance(gradients, tuple | list) else ""
-        found = f"a {type(gradients).__name__}{length}"
-        return Answer(None, f"it returned {found}, expected the pair (dweights, dbiases)")
+        returned = f"a {type(gradients).__name__}{length}"
+        return Result(None, f"it returned {returned}, expected the pair (dweights, dbiases)")
     parts = []
-    for name, value, asked in zip(
+    for name, value, primal in zip(
         ("dweights", "dbiases"), gradients, (case.chain.weights, case.chain.biases), strict=True
     ):
         try:
@@ -294,10 +295,10 @@ def read_answer(case: Case, gradients: Any) -> Answer:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # whatever an engine's own array type may raise
-            return Answer(None, f"its {name} cannot be read as an array ({sentence(error)})")
-        if array.dtype != asked.dtype:
-            return Answer(None, f"its {name} have dtype {array.dtype}, expected {asked.dtype}")
-        if array.shape != tuple(asked.shape):
-            return Answer(None, f"its {name} have shape {array.shape}, expected {tuple(asked.shape)}")
+            return Result(None, f"its {name} cannot be read as an array ({sentence(error)})")
+        if array.dtype != primal.dtype:
+            return Result(None, f"its {name} have dtype {array.dtype}, expected {primal.dtype}")
+        if array.shape != tuple(primal.shape):
+            return Result(None, f"its {name} have shape {array.shape}, expected {tuple(primal.shape)}")
         parts.append(array if case.chain.is_batch else array[None])
-    return Answer(components_of(*parts))
+    return Result(components_of(*parts))

@@ -1,7 +1,7 @@
-"""A function's answers judged point by point: the one judge of the sweeps.
+"""Results of one function judged point by point: the one judge of the sweeps.
 
-A point is accepted when |got − truth| <= bound is true for one of the truths that are right there; where the truth is
-infinite, got must be that infinity. NaN then fails by construction.
+A point is accepted when |got − reference| <= bound is true for one of the references that are right there; where the
+reference is infinite, got must be that infinity. NaN then fails by construction.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from chainback.judging.judgement import Verdict
 from chainback.judging.statistics import Histogram
 from chainback.operations.arithmetic import FLOAT32, Arithmetic
 
-__all__ = ["CURVE", "Right", "Swept", "judge_points"]
+__all__ = ["CURVE", "Expected", "PointJudgement", "judge_points"]
 
 Array = np.ndarray
-#: Under which a sweep's row has its row of `curves.csv`, to be taken out before it is written.
+#: The key under which a sweep's row carries its row of `curves.csv`, which is taken out before the row is written.
 CURVE = "curve"
 
 
-class Right(NamedTuple):
-    """What would be right at each point, and within which bound."""
+class Expected(NamedTuple):
+    """A reference at each point, and the bound around it."""
 
-    truth: Array
+    reference: Array
     bound: Array
 
 
 @dataclass(frozen=True)
-class Swept:
+class PointJudgement:
     """The judgement of one sweep.
 
     Attributes:
@@ -40,7 +40,7 @@ class Swept:
         excused: Which of the others lie where a fault is known.
         worst: The place of the largest error / bound among the points that are not excused.
         furthest: The place of the largest error in u.
-        in_u: The error in u at each point; NaN where the truth is no normal number.
+        in_u: The error in u at each point; NaN where the reference is no normal number.
         counts: The columns that every sweep reports.
     """
 
@@ -57,32 +57,34 @@ class Swept:
         return ~self.accepted & ~self.excused
 
 
-def judge_points(got: Array, rights: Sequence[Right], arithmetic: Arithmetic, known: Array | None = None) -> Swept:
-    """Judge a function's answers at some points.
+def judge_points(
+    got: Array, expected: Sequence[Expected], arithmetic: Arithmetic, known: Array | None = None
+) -> PointJudgement:
+    """Judge the results of a function at some points.
 
     Args:
-        got: What the function answered.
-        rights: What would be right; where several are given, the nearest counts.
-        arithmetic: Unit roundoff and smallest normal number of the answers.
-        known: The points at which a wrong answer is no news.
+        got: The results.
+        expected: Reference and bound; of several the nearest counts at each point.
+        arithmetic: Unit roundoff and smallest normal number of the results.
+        known: The points at which a fault is known, so that a wrong result is excused.
     """
     u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
-    answers = got.astype(np.float64)
+    results = got.astype(np.float64)
     with np.errstate(all="ignore"):
-        errors = [np.where(answers == right.truth, 0.0, np.abs(answers - right.truth)) for right in rights]
+        errors = [np.where(results == each.reference, 0.0, np.abs(results - each.reference)) for each in expected]
         margins = [
-            np.where(error == 0.0, 0.0, np.where(np.isnan(error), np.inf, error / right.bound))
-            for error, right in zip(errors, rights, strict=True)
+            np.where(error == 0.0, 0.0, np.where(np.isnan(error), np.inf, error / each.bound))
+            for error, each in zip(errors, expected, strict=True)
         ]
         nearest = np.argmin(np.stack(margins), axis=0)
-        error, truth, bound, margin = (
+        error, reference, bound, margin = (
             np.choose(nearest, list(parts))
-            for parts in (errors, [r.truth for r in rights], [r.bound for r in rights], margins)
+            for parts in (errors, [e.reference for e in expected], [e.bound for e in expected], margins)
         )
         accepted = (error == 0.0) | (error <= bound)
-        normal = (np.abs(truth) >= tiny) & np.isfinite(truth)
-        in_u = np.where(normal, error / (u * np.abs(truth)), 0.0)
-        informative = bound <= FLOAT32.sharp_bound * np.abs(truth)
+        normal = (np.abs(reference) >= tiny) & np.isfinite(reference)
+        in_u = np.where(normal, error / (u * np.abs(reference)), 0.0)
+        sharp = bound <= FLOAT32.sharp_bound * np.abs(reference)
     excused = ~accepted & (np.zeros_like(accepted) if known is None else known)
     in_u = np.where(np.isnan(in_u), np.inf, in_u)
     margin = np.where(excused, -1.0, margin)
@@ -92,7 +94,7 @@ def judge_points(got: Array, rights: Sequence[Right], arithmetic: Arithmetic, kn
     rejected = int((~accepted & ~excused).sum())
     verdict = Verdict.REJECTED if rejected else Verdict.KNOWN if excused.any() else Verdict.ACCEPTED
     worst, furthest = int(np.argmax(margin)), int(np.argmax(in_u))
-    return Swept(
+    return PointJudgement(
         accepted,
         excused,
         worst,
@@ -103,7 +105,7 @@ def judge_points(got: Array, rights: Sequence[Right], arithmetic: Arithmetic, kn
             "accepted": int(accepted.sum()),
             "rejected": rejected,
             "verdict": str(verdict),
-            "informative": float(np.mean(informative)),
+            "informative": float(np.mean(sharp)),
             "margin_max": max(0.0, float(margin[worst])),
             "error_u_max": float(in_u[furthest]),
             "error_u_p99": histogram.quantile(0.99),

@@ -13,7 +13,7 @@ from chainback.judging.judgement import Component, Verdict, component_at
 from chainback.judging.measurement import Agreement, Measured
 from chainback.judging.statistics import Histogram, Mean, Sum
 from chainback.problems.ensembles import CaseId
-from chainback.truth.chain_bound import Envelope
+from chainback.truth.envelope import Envelope
 
 __all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]
 
@@ -132,7 +132,7 @@ class Tally:
         self.accepted += measured.accepted
         if judgement.malformed:
             return self._reject(ids[0], judgement.malformed)
-        self.undecided += measured.yardstick.undecided
+        self.undecided += measured.units.undecided
         self.components += rejected.size * judgement.got.shape[1]
         self.digest = (self.digest + measured.digest) % 2**64
         if measured.size:
@@ -179,15 +179,15 @@ class Tally:
         )
 
     def _measure(self, measured: Measured) -> None:
-        yardstick = measured.yardstick
-        self.sharp += yardstick.sharp_components
+        units = measured.units
+        self.sharp += units.sharp_normal
         self.error_squares.add(measured.error_squares)
         for name in ("mean_error", "square_error", "mean_margin", "square_margin", "margins", "errors"):
             getattr(self, name).merge(getattr(measured, name))
-        self.bounds.merge(yardstick.bounds)
+        self.bounds.merge(units.bounds)
         self.counted += measured.size
-        self.measured += measured.size - yardstick.abnormal
-        self.informative += yardstick.informative
+        self.measured += measured.size - units.abnormal
+        self.informative += units.sharp
         self.error_max = max(self.error_max, measured.error_max)
         if measured.margin_max >= self.margin_max:
             self._worst(measured.margin_max, measured.worst_case())
@@ -336,7 +336,7 @@ class Pair:
         self.components += agreement.components
         self.identical += agreement.identical
         self.disagreeing += agreement.disagreeing
-        self.informative += agreement.informative
+        self.informative += agreement.sharp
         self.margin_max = max(self.margin_max, agreement.margin_max)
 
     def merge(self, other: Pair) -> None:

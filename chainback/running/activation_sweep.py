@@ -17,7 +17,7 @@ import numpy as np
 from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.networks import function
 from chainback.judging.judgement import Verdict
-from chainback.judging.pointwise import CURVE, Right, judge_points
+from chainback.judging.pointwise import CURVE, Expected, judge_points
 from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import Arithmetic
 from chainback.operations.elementwise import Activation
@@ -136,7 +136,7 @@ def _judge(
             for kink in model.kinks:
                 near = (np.abs(z - kink) < tiny) & ((z != kink) | (not model.settled))
                 bound = np.where(near, high - low, bound)
-    swept = judge_points(got, [Right(truth, bound)], arithmetic)
+    swept = judge_points(got, [Expected(truth, bound)], arithmetic)
     return swept.counts | {
         "worst_z": float(points[swept.worst]),
         "error_u_max_z": float(points[swept.furthest]),

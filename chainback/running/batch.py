@@ -8,15 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from chainback.judging.judgement import Answer, Judgement, judge_answer
-from chainback.judging.measurement import Measured, Yardstick
+from chainback.judging.judgement import Judgement, Result, judge_result
+from chainback.judging.measurement import Measured, Units
 from chainback.operations.activations import activation
 from chainback.operations.arithmetic import Arithmetic
 from chainback.problems.chain import Case
 from chainback.running.schedule import Batch
-from chainback.truth.chain_bound import GRADIENT, Derived, Envelope, envelope, unread
-from chainback.truth.chain_forward_error import forward_spread
+from chainback.truth.chain_bound import Derived, envelope
+from chainback.truth.chain_forward_error import flushed_magnitudes, forward_error_bounds
 from chainback.truth.chain_gradient import layers_by_activation
+from chainback.truth.envelope import Envelope
 
 __all__ = ["Drawing", "Drawn", "Oracle", "compared"]
 
@@ -30,8 +31,6 @@ _FLOAT64 = Arithmetic("float64", 2.0**-53, 0.0, 2.0**-1022, float(np.finfo(np.fl
 #: How far an evaluation in it may lie off in one layer, as a share of E_x and E_δ there: each of two does, and the share of
 #: a bound has room for four such layers.
 _APART = _SHARE / 8
-#: What is compared: truth and bound of every component.
-_BOTH = (*GRADIENT, *((f"bound of {name}", rank) for name, rank in GRADIENT))
 #: Two answers that differ at all do so, mostly, in so many cases already.
 _FIRST = 64
 
@@ -62,7 +61,7 @@ class Drawn:
         batch: Which it is.
         case: Its cases.
         envelope: Their truth and bound.
-        yardstick: What errors on it are measured in.
+        units: What errors on it are measured in.
         checked: How another oracle's truth and bound compare with these, where they were.
         unchecked: Why they could not be.
         measured: What engines answered, each different answer once.
@@ -73,10 +72,10 @@ class Drawn:
     batch: Batch
     case: Case
     envelope: Envelope
-    yardstick: Yardstick
+    units: Units
     checked: Judgement | None = None
     unchecked: str = ""
-    measured: list[tuple[Answer, Measured]] = field(default_factory=list)
+    measured: list[tuple[Result, Measured]] = field(default_factory=list)
     placed: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
@@ -85,7 +84,7 @@ class Drawn:
         bounds, checked = (
             (envelope(case, arithmetic), None) if elsewhere is None else elsewhere(case, arithmetic, batch.number == 0)
         )
-        return cls(place, batch, case, bounds, Yardstick(bounds, batch.judged), checked)
+        return cls(place, batch, case, bounds, Units(bounds, batch.judged), checked)
 
     @property
     def derived(self) -> Derived:
@@ -93,7 +92,7 @@ class Drawn:
         assert isinstance(self.envelope, Derived)
         return self.envelope
 
-    def settled(self, answers: Iterable[Answer]) -> Drawn:
+    def settled(self, answers: Iterable[Result]) -> Drawn:
         """Return the batch by whose truth and bound these answers are to be counted.
 
         That is this one, unless it was worked out elsewhere and one of them would be rejected by it: NumPy then works it out
@@ -108,12 +107,12 @@ class Drawn:
             here, checked=compared(self.envelope, here.derived, self.case.chain.activations), placed=self.placed
         )
 
-    def measure(self, answer: Answer) -> Measured:
+    def measure(self, answer: Result) -> Measured:
         """Return an answer, judged and measured."""
         for known, measured in self.measured:
             if _begin_alike(answer, known) and answer.same_bits(known):
                 return measured
-        self.measured.append((answer, Measured(judge_answer(self.envelope, answer), self.case.ids, self.yardstick)))
+        self.measured.append((answer, Measured(judge_result(self.envelope, answer), self.case.ids, self.units)))
         return self.measured[-1][1]
 
 
@@ -121,7 +120,7 @@ class Drawn:
 Drawing = dict[Arithmetic, Drawn]
 
 
-def _begin_alike(a: Answer, b: Answer) -> bool:
+def _begin_alike(a: Result, b: Result) -> bool:
     first, second = a.components, b.components
     return first is not None and second is not None and np.array_equal(first[:_FIRST], second[:_FIRST], equal_nan=True)
 
@@ -139,7 +138,9 @@ def compared(found: Envelope, expected: Derived, activations: Sequence[str]) -> 
     at_odds = held & (found.decided != expected.decided)
     got[at_odds] = np.nan
     decided = held & expected.decided | at_odds
-    return judge_answer(replace(expected, reference=reference, bound=bound, decided=decided, layout=_BOTH), Answer(got))
+    blocks = (*expected.blocks, *(replace(block, name=f"bound of {block.name}") for block in expected.blocks))
+    both = replace(expected, reference=reference, bound=bound, decided=decided, blocks=blocks)
+    return judge_result(both, Result(got))
 
 
 def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
@@ -149,12 +150,14 @@ def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
     z = 10⁷ ± 10¹⁰ all is known that can be, within [−1, 1], and what float64 makes of it hangs on its own last bits.
     An argument that is a kink, to the bit, is one that float64 did not have to round.
     """
-    truth, spread = expected.truth, expected.spread
+    truth, error_bounds = expected.truth, expected.error_bounds
     at_kink = np.zeros(truth.arguments.shape, bool)
     for name, layers in layers_by_activation(activations).items():
         at_kink[layers] = np.isin(truth.arguments[layers], activation(name).kinks)
     with np.errstate(all="ignore"):
-        own = forward_spread(truth, activations, unread(truth.weights, _FLOAT64), _FLOAT64)
-        # One that is not finite is no excuse.
-        astray = (own.states[1:] > _APART * spread.states[1:]) | (own.slopes > _APART * spread.slopes) & ~at_kink
-    return np.asarray(~astray.any(axis=(0, 1)))
+        flushed = flushed_magnitudes(truth.weights, _FLOAT64)
+        double = forward_error_bounds(truth, activations, flushed, _FLOAT64)
+        # A bound that is not finite is no excuse.
+        states = double.states[1:] > _APART * error_bounds.states[1:]
+        slopes = (double.slopes > _APART * error_bounds.slopes) & ~at_kink
+    return np.asarray(~(states | slopes).any(axis=(0, 1)))

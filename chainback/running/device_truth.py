@@ -1,6 +1,6 @@
 """The truth on a device: the oracle's own NumPy code, lifted, and checked by NumPy.
 
-What runs there is the text of `oracle`, `spread`, `bounds` and `activations`, compiled by the very compiler that is under
+What runs there is the text of `truth/` and of `activations`, compiled by the very compiler that is under
 test. So it is believed no further than NumPy bears it out: the first batch of each shape, one in sixteen of the rest, and
 each with a case that the device leaves undecided, or an answer that it would reject, is worked out by both, and the device's
 reference and bound are judged against NumPy's, to within 2⁻²⁰ of each bound. Such a batch is counted by NumPy's.
@@ -28,10 +28,16 @@ from chainback.operations.arithmetic import Arithmetic
 from chainback.problems.chain import Case
 from chainback.running.batch import compared
 from chainback.running.lifting import double_precision, lift, lowered
-from chainback.truth import chain_gradient
-from chainback.truth.chain_bound import GRADIENT, Envelope, envelope, gradient_spread, unread
-from chainback.truth.chain_forward_error import Forward, forward_spread, of_input
+from chainback.truth.chain_bound import envelope, gradient_blocks, gradient_error_bounds
+from chainback.truth.chain_forward_error import (
+    ForwardErrorBounds,
+    flushed_magnitudes,
+    forward_error_bounds,
+    input_error_bound,
+)
 from chainback.truth.chain_gradient import Truth
+from chainback.truth.envelope import Envelope
+from chainback.truth.recurrences import adjoints_of, is_deep, matvec
 
 __all__ = ["DeviceOracle"]
 
@@ -98,7 +104,7 @@ class DeviceOracle:
                 reference, bound, decided = map(np.asarray, program(*jax.device_put(arguments, self.device)))
         except Exception as error:  # as where the device's memory is full
             raise EngineError(f"it raised {sentence(error)}") from error
-        return Envelope(reference, bound, decided, arithmetic, (chain.depth, chain.width), GRADIENT)
+        return Envelope(reference, bound, decided, arithmetic, gradient_blocks(chain.depth, chain.width))
 
     def prepare(self, depth: int, width: int, rows: int, arithmetic: Arithmetic) -> None:
         """Compile what batches of a shape will need.
@@ -133,16 +139,16 @@ class DeviceOracle:
 
 def _left_to_numpy(depth: int, width: int, rows: int) -> bool:
     """Whether there is so little in each of many layers that NumPy is quicker."""
-    return chain_gradient.is_deep(np.broadcast_to(np.float32(), (depth, width, rows)))
+    return is_deep(np.broadcast_to(np.float32(), (depth, width, rows)))
 
 
 def _envelope(
     arithmetic: Arithmetic, weights: Array, biases: Array, codes: Array, inputs: Array, targets: Array
 ) -> tuple[Array, Array, Array]:
-    """Return reference, bound, and which cases are decided: `bounds.envelope` under JAX, layers scanned, codes as data."""
+    """Return reference, bound and decided cases: `chain_bound.envelope` under JAX, layers scanned, codes as data."""
     W, b, x, y = (lift(jnp.moveaxis(array.astype(np.float64), 0, -1)) for array in (weights, biases, inputs, targets))
     branches = [partial(_layer, arithmetic, name) for name in ACTIVATIONS]
-    start = lowered(of_input(x, arithmetic))
+    start = lowered(input_error_bound(x, arithmetic))
 
     def step(before: tuple[Array, ...], layer: tuple[Array, Array, Array]) -> tuple[tuple[Array, ...], Any]:
         found = lax.switch(layer[2], branches, *before, *layer[:2])
@@ -152,13 +158,15 @@ def _envelope(
     states, E_x, exact, arguments, slopes, E_z, E_δ = map(lift, layers)
     states, E_x = (np.concatenate([first[None], later]) for first, later in ((x, states), (lift(start[0]), E_x)))
     residual = states[-1] - y
-    adjoints = chain_gradient.adjoints_of(slopes[:, :, None] * W, residual)
+    adjoints = adjoints_of(slopes[:, :, None] * W, residual)
     truth = Truth(W, b, states, arguments, slopes, residual, adjoints, slopes * adjoints)
-    bent = jnp.array([model.second_max > 0.0 for model in ACTIVATIONS.values()])[codes]
-    spread = gradient_spread(truth, Forward(E_z, E_x, E_δ, exact), unread(W, arithmetic), lift(bent), arithmetic)
+    curved = jnp.array([model.second_max > 0.0 for model in ACTIVATIONS.values()])[codes]
+    forward = ForwardErrorBounds(E_z, E_x, E_δ, exact)
+    flushed = flushed_magnitudes(W, arithmetic)
+    error_bounds = gradient_error_bounds(truth, forward, flushed, lift(curved), arithmetic)
     reference = _rows(truth.weight_gradients, truth.bias_gradients)
-    bound = _rows(spread.weight_gradients, spread.bias_gradients)
-    return reference, bound, lowered(spread.decided) & jnp.isfinite(bound).all(axis=1)
+    bound = _rows(error_bounds.weight_gradients, error_bounds.bias_gradients)
+    return reference, bound, lowered(error_bounds.decided) & jnp.isfinite(bound).all(axis=1)
 
 
 def _layer(
@@ -166,15 +174,16 @@ def _layer(
 ) -> tuple[Array, ...]:
     """Return x_i, its E_x and whether it is exact, and z_i, δ_i, E_z and E_δ, of one layer behind x_{i−1}."""
     x, W, b, model = lift(x), lift(W), lift(b), activation(name)
-    z = chain_gradient.matvec(W, x) + b
+    z = matvec(W, x) + b
     after, slope, nothing = model.value(z), model.slope(z), np.full_like(b, np.nan)
     layer = Truth(W[None], b[None], np.stack([x, after]), z[None], slope[None], nothing, nothing[None], nothing[None])
-    moved = forward_spread(layer, (name,), unread(W, arithmetic)[None], arithmetic, (lift(E_x), lift(exact)))
+    flushed = flushed_magnitudes(W, arithmetic)[None]
+    moved = forward_error_bounds(layer, (name,), flushed, arithmetic, (lift(E_x), lift(exact)))
     found = after, moved.states[-1], moved.exact[-1], z, slope, moved.arguments[0], moved.slopes[0]
     return lowered(found)
 
 
 def _rows(*parts: Any) -> Array:
-    """Join arrays with the batch as their last axis into rows (batch, components), as `bounds` does."""
+    """Join arrays with the batch as their last axis into rows (batch, components), as `chain_bound` does."""
     rows = (jnp.moveaxis(part.array, -1, 0) for part in parts)
     return jnp.concatenate([row.reshape(len(row), -1) for row in rows], axis=1)

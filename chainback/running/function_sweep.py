@@ -16,7 +16,7 @@ import jax.scipy.special
 import numpy as np
 
 from chainback.judging.judgement import Verdict
-from chainback.judging.pointwise import Right, judge_points
+from chainback.judging.pointwise import Expected, judge_points
 from chainback.operations.arithmetic import FLOAT64, Arithmetic
 from chainback.operations.elementwise import JaxFunction
 from chainback.operations.jax_functions import JAX_FUNCTIONS
@@ -141,17 +141,20 @@ class Sweep:
     def _judge(self, quantity: Quantity, got: np.ndarray) -> dict[str, Any]:
         elementary = self.function.computes
         rights = _rights(self.function, quantity, self.arithmetic)
-        judged = ~np.isnan(rights[0].truth)
+        judged = ~np.isnan(rights[0].reference)
         points = points_of(elementary)
         regions = [
-            (np.broadcast_to(known.where(*points.astype(np.float64), rights[0].truth), judged.shape)[judged], known.why)
+            (
+                np.broadcast_to(known.where(*points.astype(np.float64), rights[0].reference), judged.shape)[judged],
+                known.why,
+            )
             for known in self.function.known
             if known.quantity == quantity.name
             and known.argument in ("", quantity.argument)
             and known.dtype in ("", self.dtype)
         ]
         known = np.logical_or.reduce([where for where, _ in regions]) if regions else None
-        judged_rights = [Right(right.truth[judged], right.bound[judged]) for right in rights]
+        judged_rights = [Expected(right.reference[judged], right.bound[judged]) for right in rights]
         swept = judge_points(got[judged], judged_rights, self.arithmetic, known)
         places = np.flatnonzero(judged)
         worst, furthest = places[swept.worst], places[swept.furthest]
@@ -160,7 +163,7 @@ class Sweep:
             "worst_x": float(points[0, worst]),
             "worst_y": float(points[1, worst]) if elementary.arity == 2 else np.nan,
             "got": float(got[worst]),
-            "expected": float(rights[0].truth[worst]),
+            "expected": float(rights[0].reference[worst]),
             "error_u_max_x": float(points[0, furthest]),
             "loses": elementary.digits_lost if elementary.roundings[quantity.row].scale is not None else "",
             "note": _note(regions, swept.excused),
@@ -184,7 +187,7 @@ def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
     return counts | unmeasured | {"digest": "", "loses": "", "note": note}
 
 
-def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -> list[Right]:
+def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -> list[Expected]:
     """Return what is right at each point.
 
     The truth; where it may overflow, infinity; and the truth of each way in which subnormal arguments may be flushed to 0.
@@ -204,16 +207,16 @@ def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -
         bound = np.where(np.isfinite(bound), bound, 0.0)
         if quantity.argument:
             bound = bound + table[quantity.row + elementary.arity]
-        ways = [Right(truth[way], bound[way]) for way in flushed(elementary)] if not double else []
-        undefined = np.isnan([right.truth for right in ways]).any(axis=0) if ways else np.isnan(truth)
+        ways = [Expected(truth[way], bound[way]) for way in flushed(elementary)] if not double else []
+        undefined = np.isnan([right.reference for right in ways]).any(axis=0) if ways else np.isnan(truth)
         truth = np.where(undefined, np.nan, truth)
         beyond = np.abs(truth) + bound >= arithmetic.largest
-        rights = [Right(truth, bound), Right(np.where(beyond, np.copysign(np.inf, truth), truth), bound), *ways]
+        rights = [Expected(truth, bound), Expected(np.where(beyond, np.copysign(np.inf, truth), truth), bound), *ways]
         # At -0, and where an argument is flushed to it, an infinity may have either sign.
         low = np.signbit(points).any(axis=0)
-        for right in (Right(truth, bound), *ways):
-            pole = low & np.isinf(right.truth) & ((np.abs(points) < 2.0**-126).any(axis=0))
-            rights.append(Right(np.where(pole, -right.truth, right.truth), right.bound))
+        for right in (Expected(truth, bound), *ways):
+            pole = low & np.isinf(right.reference) & ((np.abs(points) < 2.0**-126).any(axis=0))
+            rights.append(Expected(np.where(pole, -right.reference, right.reference), right.bound))
     return rights
 
 

@@ -18,7 +18,7 @@ from jax import experimental, lax
 from jax.scipy import special
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from chainback.truth import chain_gradient
+from chainback.truth import recurrences
 
 __all__ = ["Lifted", "double_precision", "lift", "lowered"]
 
@@ -158,7 +158,7 @@ def _of_the_same_name(function: Any) -> Callable[..., Any]:
     raise TypeError(f"{name} cannot be lifted: JAX has no function of that name")
 
 
-@chain_gradient.recur.register(Lifted)
+@recurrences.recur.register(Lifted)
 def _scanned(first: Any, step: Callable[..., Any], *layers: Any) -> Any:
     def through(before: Array, layer: tuple[Array, ...]) -> tuple[Array, Array]:
         found = lowered(step(Lifted(before), *map(Lifted, layer)))

@@ -47,8 +47,8 @@ from chainback.engines.engine import Compiled
 from chainback.engines.registry import Engine
 from chainback.engines.user_engines import Entrant, Protocol, answer, one_by_one, placed_for
 from chainback.errors import EngineError, sentence
-from chainback.judging.judgement import Answer, Judgement, Steps, judge, judge_steps, read_answer
-from chainback.judging.measurement import Allowance, Measured, Yardstick
+from chainback.judging.judgement import Judgement, Result, Steps, judge, judge_steps, read_result
+from chainback.judging.measurement import Measured, PairBound, Units
 from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import Pair, Rejection, RowKey, StepTally, Tally
 from chainback.operations.arithmetic import Arithmetic
@@ -84,8 +84,8 @@ class _Answered:
         seconds: How long the first answer took.
     """
 
-    answer: Answer
-    again: Answer | None = None
+    answer: Result
+    again: Result | None = None
     system: tuple[Any, Any, Any, Any] | None = None
     trouble: str = ""
     seconds: float = 0.0
@@ -287,7 +287,7 @@ class Run:
         batch = next(iter(drawing.values())).batch
         shape = (batch.depth, batch.width, batch.rows)
         answers: dict[str, Measured] = {}
-        given: list[tuple[Arithmetic, Answer]] = []
+        given: list[tuple[Arithmetic, Result]] = []
         to_count: list[Callable[[], None]] = [partial(self._settle, drawing, given)]
         for name, entrant in self.entrants.items():
             arithmetic = entrant.platform.arithmetic
@@ -314,13 +314,13 @@ class Run:
         start = time.perf_counter()
         gradients = answer(program, case, drawn.placed)
         seconds = time.perf_counter() - start
-        first = read_answer(case, gradients)
+        first = read_result(case, gradients)
         if drawn.batch.number or first.malformed:
             return _Answered(first, seconds=seconds)
         try:
-            again = read_answer(case, answer(program, case, drawn.placed))
+            again = read_result(case, answer(program, case, drawn.placed))
         except EngineError:
-            again = Answer(None, "it failed")
+            again = Result(None, "it failed")
         try:
             return _Answered(first, again, _system_of(program, drawn), seconds=seconds)
         except Exception as error:  # a second run may fail where the first did not
@@ -394,7 +394,7 @@ class Run:
         if answered.system is not None:
             self._judge_steps(drawn, tally.key, judge_steps(drawn.case, *answered.system, drawn.derived))
 
-    def _settle(self, drawing: Drawing, given: Sequence[tuple[Arithmetic, Answer]]) -> None:
+    def _settle(self, drawing: Drawing, given: Sequence[tuple[Arithmetic, Result]]) -> None:
         """Decide by whose truth and bounds a batch is counted; count how another oracle's compare with NumPy's."""
         for arithmetic, drawn in drawing.items():
             drawing[arithmetic] = drawn.settled(answer for whose, answer in given if whose == arithmetic)
@@ -411,8 +411,8 @@ class Run:
         if judgement is None:
             self.note(drawn.place, tally.fail(drawn.batch.judged, ids[0], drawn.unchecked))
         else:
-            yardstick = Yardstick(judgement.envelope, drawn.batch.judged)
-            self.note(drawn.place, tally.add(Measured(judgement, ids, yardstick)))
+            units = Units(judgement.envelope, drawn.batch.judged)
+            self.note(drawn.place, tally.add(Measured(judgement, ids, units)))
 
     def _failed_step(self, name: str, program: Protocol, drawn: Drawn, row: int) -> str:
         """Say which step of a visible engine failed on a case; the system is asked for once more."""
@@ -428,7 +428,7 @@ class Run:
         rows = drawn.batch.judged
         for judged, judgement in (("linearisation", steps.linearisation), ("substitution", steps.substitution)):
             tally = self.counts.steps.setdefault((judged, key), StepTally(key, judged=judged))
-            measured = Measured(judgement, drawn.case.ids, Yardstick(judgement.envelope, rows))
+            measured = Measured(judgement, drawn.case.ids, Units(judgement.envelope, rows))
             self.note(drawn.place, tally.add(measured))
             if judged == "substitution":
                 tally.compare(judgement.envelope, drawn.envelope, rows)
@@ -437,14 +437,14 @@ class Run:
         """Judge all answers, then compare each pair; the batch is then done."""
         for count in to_count:
             count()
-        allowances: dict[frozenset[Yardstick], Allowance] = {}
+        pair_bounds: dict[frozenset[Units], PairBound] = {}
         for a, b in combinations([name for name in self.entrants if name in answers], 2):
-            one, other = answers[a].yardstick, answers[b].yardstick
-            if (both := frozenset((one, other))) not in allowances:
-                allowances[both] = Allowance(one, other)
+            one, other = answers[a].units, answers[b].units
+            if (both := frozenset((one, other))) not in pair_bounds:
+                pair_bounds[both] = PairBound(one, other)
             key = (a, b, batch.ensemble, batch.depth, batch.width)
             pair = self.counts.pairs.setdefault(key, Pair(*key))
-            pair.add(allowances[both].agreement(answers[a], answers[b]))
+            pair.add(pair_bounds[both].agreement(answers[a], answers[b]))
         self.done += 1
         self.watch.hand_over(self.state)
 
@@ -476,7 +476,7 @@ class Run:
                 self.note(drawn.place, tally.fail(1, drawn.case.ids[0], judged))
             else:
                 tally.run_s += seconds
-                self.note(drawn.place, tally.add(Measured(judged, drawn.case.ids, drawn.yardstick)))
+                self.note(drawn.place, tally.add(Measured(judged, drawn.case.ids, drawn.units)))
 
     def sweep_activation(self, measurement: Measurement, named: Callable[[str], str], place: int) -> Callable[[], None]:
         """Measure one activation alone, in one way; `named` says what a report calls it."""

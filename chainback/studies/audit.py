@@ -28,7 +28,7 @@ from chainback.engines.networks import Activations, activate, codes, loss
 from chainback.engines.registry import ENGINES, Engine
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.judging.judgement import Verdict, judge
-from chainback.judging.measurement import Measured, Yardstick
+from chainback.judging.measurement import Measured, Units
 from chainback.judging.tally import RowKey, Tally
 from chainback.operations.activations import ACTIVATIONS
 from chainback.problems.ensembles import draw, draw_unpadded
@@ -599,16 +599,16 @@ def visible_biases(
             rows = min(_BIAS_BATCH, cases - start)
             case = draw(name, seed=seed, depth=depth, width=1, batch=batch, rows=_BIAS_BATCH)
             bounds = envelope(case)
-            yardstick, chain = Yardstick(bounds, rows), case.chain
+            units, chain = Units(bounds, rows), case.chain
             answer = engine(chain.weights, chain.biases, chain.activations, case.inputs, case.targets)
             right = judge(case, answer, within=bounds)
-            honest.add(Measured(right, case.ids, yardstick))
+            honest.add(Measured(right, case.ids, units))
             away = np.nextafter(right.got, np.copysign(np.float32(np.inf), right.got))
             place = np.random.default_rng([seed, batch]).permuted(np.arange(right.got.size)).reshape(right.got.shape)
             for one_in, tally in moved.items():
                 got = np.where(place % one_in == 0, away, right.got)
                 off = replace(right, got=got, deviation=got - bounds.reference)
-                tally.add(Measured(off, case.ids, yardstick))
+                tally.add(Measured(off, case.ids, units))
         visible = {"one_in": 0, "bias_u": float("inf")}
         for one_in, tally in moved.items():
             rise = tally.mean_margin.mean - honest.mean_margin.mean

@@ -1,4 +1,4 @@
-"""The bound by which each gradient component is judged: the solve of (I − L)ᵀ, once more, with |L| in place of L.
+"""The bound by which each gradient component of a chain is judged: the solve of (I − L)ᵀ with |L| in place of L.
 
 The bound covers every order of evaluation: forward and reverse mode, a dense solve, a scan, a tree. So it follows
 *magnitudes* (no sign ever cancels in it), and every rounding on every path from a parameter to the loss enters it.
@@ -21,13 +21,13 @@ which side of a kink an argument lies on, and that ReLU'(0) is 0. And back, from
 Underflow can strike any partial product of couplings, and is then multiplied by what lies on either side of it, and by
 up to 1 + |z| inside the rule of a curved activation (SiLU's slope is s + z s'): 8 N n² η K (1 + max|z|) is added to every
 bound, where K bounds every product of couplings. Reverse mode forms δ ∘ λ before it multiplies by |W|, which no product of
-couplings bounds: so η (1 + |z|) enters E_g, and 2 n η enters E_Λ, in every layer. Where the allowance for underflow exceeds
-the gradient itself the bound would prove nothing: such a case is undecided. Overflow in *some* order is legitimate when a
-contiguous product of couplings nears the largest float: such a case is undecided.
+couplings bounds: so η (1 + |z|) enters E_g, and 2 n η enters E_Λ, in every layer. Where the term for underflow exceeds the
+gradient itself the bound is vacuous: such a case is undecided. Overflow in *some* order is legitimate when a contiguous
+product of couplings nears the largest float: such a case is undecided.
 
-An engine that shows its system can be judged in two steps, apart. Its *linearisation*, by E_x, E_δ and |W| E_δ: as exact as
-the conditioning of the chain allows. And its *substitution*, on the very system that it computed: with C, δ and x as they
-are, only the products and sums of the solve round, and the bound is a count of them,
+The result of an engine that shows its system can be judged in two steps, apart. Its *linearisation*, by E_x, E_δ and
+|W| E_δ: as exact as the conditioning of the chain allows. And its *substitution*, on the very system that it computed: with
+C, δ and x as they are, only the products and sums of the solve round, and the bound is a count of them,
 
     Λ ← |C|ᵀ Λ          E_Λ ← |C|ᵀ E_Λ + (γ_n + q)|C|ᵀ (Λ + E_Λ) + 2 n η
 
@@ -46,38 +46,32 @@ from chainback.operations.arithmetic import FLOAT32, Arithmetic, gamma
 from chainback.operations.elementwise import Array
 from chainback.problems.chain import Case
 from chainback.truth import chain_gradient
-from chainback.truth.chain_forward_error import Forward, forward_spread
-from chainback.truth.chain_gradient import Truth, matvec
+from chainback.truth.chain_forward_error import ForwardErrorBounds, flushed_magnitudes, forward_error_bounds
+from chainback.truth.chain_gradient import Truth, batch_last
+from chainback.truth.envelope import Block, Envelope, components_of
+from chainback.truth.recurrences import adjoints_of, back_substitute, matvec
 
 __all__ = [
-    "GRADIENT",
-    "LINEARISATION",
     "Derived",
-    "Envelope",
-    "Spread",
-    "components_of",
+    "ErrorBounds",
     "envelope",
-    "gradient_spread",
+    "gradient_blocks",
+    "gradient_error_bounds",
     "linearisation",
+    "linearisation_blocks",
     "substitution",
-    "unread",
 ]
-
-
-#: What the components of an envelope are, in their order: a name, and whether each layer has a matrix (2) or a vector (1).
-GRADIENT = (("dW", 2), ("db", 1))
-LINEARISATION = (("state", 1), ("slope", 1), ("coupling", 2))
 
 #: A product of couplings, residual and states may come this close to the largest float before its case is undecided: 24
 #: bits, far more than the bounds of its factors can add.
 _HEADROOM = 2.0**24
-#: An allowance for underflow below this is no obstacle, however small the gradient.
+#: A term for underflow below this is no obstacle, however small the gradient.
 _NEGLIGIBLE = 2.0**-100
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How far each intermediate quantity of a case may lie from the truth, batch last, in the quantity's own unit.
+class ErrorBounds:
+    """Error bounds of every quantity of a case, batch last, each in the quantity's own unit.
 
     Attributes:
         arguments: E_z.
@@ -87,6 +81,7 @@ class Spread:
         adjoint_magnitudes: Λ, the adjoint without cancellation.
         weight_gradients: Bound of dW.
         bias_gradients: Bound of db.
+        underflow: What underflow of a partial product may add to any gradient or adjoint; the two bounds above contain it.
         decided: Whether nothing can overflow, whatever the order.
     """
 
@@ -97,30 +92,8 @@ class Spread:
     adjoint_magnitudes: Float64[Array, "depth width batch"]
     weight_gradients: Float64[Array, "depth width width batch"]
     bias_gradients: Float64[Array, "depth width batch"]
+    underflow: Float64[Array, " batch"]
     decided: Bool[Array, " batch"]
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """For each component of each case: the truth, and the distance from it within which an answer is right.
-
-    The components of a case stand in one row: of a gradient dW_1 … dW_N (row-major), then db_1 … db_N.
-
-    Attributes:
-        reference: The truth, in float64.
-        bound: The largest |error| a correct implementation can show, in the gradient's unit; positive.
-        decided: Whether the bound holds for the case: False where some order of evaluation may overflow.
-        arithmetic: The arithmetic for which it holds.
-        shape: (depth, width) of the chains.
-        layout: What the components are.
-    """
-
-    reference: Float64[Array, "batch components"]
-    bound: Float64[Array, "batch components"]
-    decided: Bool[Array, " batch"]
-    arithmetic: Arithmetic
-    shape: tuple[int, int]
-    layout: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)
@@ -128,20 +101,27 @@ class Derived(Envelope):
     """An envelope, with all that it was derived from.
 
     Attributes:
-        truth: What the reference was made of.
-        spread: What the bound was made of.
+        truth: The quantities that the reference is made of.
+        error_bounds: Theirs, which the bound is made of.
     """
 
     truth: Truth
-    spread: Spread
+    error_bounds: ErrorBounds
 
 
-def components_of(*parts: Array) -> Array:
-    """Join arrays (batch, depth, …), such as gradients by weights and by biases, into rows (batch, components).
+def gradient_blocks(depth: int, width: int) -> tuple[Block, ...]:
+    """Return the blocks of a chain's gradient: dW_1 … dW_N, then db_1 … db_N."""
+    return Block("dW", (depth, width, width), by_layer=True), Block("db", (depth, width), by_layer=True)
 
-    The rows are contiguous, however the parts are: what meets answers element by element must lie as they do.
-    """
-    return np.ascontiguousarray(np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1))
+
+def linearisation_blocks(depth: int, width: int) -> tuple[Block, ...]:
+    """Return the blocks of a chain's linearisation: x_1 … x_N, then every slope, then every coupling."""
+    vectors, matrices = (depth, width), (depth, width, width)
+    return (
+        Block("state", vectors, by_layer=True),
+        Block("slope", vectors, by_layer=True),
+        Block("coupling", matrices, by_layer=True),
+    )
 
 
 def _rows(*parts: Array) -> Array:
@@ -157,33 +137,27 @@ def envelope(case: Case, arithmetic: Arithmetic = FLOAT32) -> Derived:
         arithmetic: How the gradients under judgement were computed.
 
     Accuracy: The bound holds for every order of evaluation of the chain's gradient, given the rounding models of its
-        activations, wherever `decided`. It is first order in the spread of the slopes and keeps the second order.
+        activations, wherever `decided`. It is first order in E_z, with the second-order terms kept.
 
     Source: Higham (2002), sections 3.1 and 8.2; Linnainmaa, *Taylor expansion of the accumulated rounding error*
         (1976), for the adjoint as the carrier of rounding errors. Derived in the docstring of this module.
     """
     truth, names = chain_gradient.solve(case), case.chain.activations
     with np.errstate(all="ignore"):
-        lost = unread(truth.weights, arithmetic)
-        forward = forward_spread(truth, names, lost, arithmetic)
-        bent = np.array([activation(name).second_max > 0.0 for name in names])
-        spread = gradient_spread(truth, forward, lost, bent, arithmetic)
-    return _judgeable(truth, spread, arithmetic)
+        flushed = flushed_magnitudes(truth.weights, arithmetic)
+        forward = forward_error_bounds(truth, names, flushed, arithmetic)
+        curved = np.array([activation(name).second_max > 0.0 for name in names])
+        error_bounds = gradient_error_bounds(truth, forward, flushed, curved, arithmetic)
+    return _gradient_envelope(truth, error_bounds, arithmetic)
 
 
-def unread(weights: Array, arithmetic: Arithmetic) -> Array:
-    """Return what is lost of |W| where an operand that is subnormal is read as zero."""
-    size = np.abs(weights)
-    return np.where(size < arithmetic.smallest_normal, size, 0.0)
-
-
-def _judgeable(truth: Truth, spread: Spread, arithmetic: Arithmetic) -> Derived:
+def _gradient_envelope(truth: Truth, error_bounds: ErrorBounds, arithmetic: Arithmetic) -> Derived:
     gradients = _rows(truth.weight_gradients, truth.bias_gradients)
-    bounds = _rows(spread.weight_gradients, spread.bias_gradients)
+    bounds = _rows(error_bounds.weight_gradients, error_bounds.bias_gradients)
     # An infinite bound would accept anything: where one comes out, nothing is decided. A bound holds u times the
     # gradient's magnitude, and is not finite where the gradient is not.
-    decided = spread.decided & np.isfinite(bounds).all(axis=1)
-    return Derived(gradients, bounds, decided, arithmetic, _shape(truth), GRADIENT, truth, spread)
+    decided = error_bounds.decided & np.isfinite(bounds).all(axis=1)
+    return Derived(gradients, bounds, decided, arithmetic, gradient_blocks(*_shape(truth)), truth, error_bounds)
 
 
 def _shape(truth: Truth) -> tuple[int, int]:
@@ -193,18 +167,19 @@ def _shape(truth: Truth) -> tuple[int, int]:
 
 def linearisation(within: Derived) -> Derived:
     """Return truth and bound of x_1 … x_N, of every slope and of every coupling, from the envelope of the gradient."""
-    truth, spread, arithmetic = within.truth, within.spread, within.arithmetic
+    truth, error_bounds, arithmetic = within.truth, within.error_bounds, within.arithmetic
     weights, slopes = np.abs(truth.weights), truth.slopes[:, :, None]
     with np.errstate(all="ignore"):
         couplings = slopes * truth.weights
-        bound = spread.slopes[:, :, None] * weights
+        bound = error_bounds.slopes[:, :, None] * weights
         bound = bound + arithmetic.unit_roundoff * (np.abs(couplings) + bound)
-        # A coupling may underflow, and a subnormal weight be read as zero.
+        # A coupling may underflow, and a subnormal weight or slope be read as zero.
         bound = bound + 2.0 * arithmetic.smallest_normal * np.maximum(1.0, np.maximum(weights, np.abs(slopes)))
         reference = _rows(truth.states[1:], truth.slopes, couplings)
-        bounds = _rows(spread.states[1:], spread.slopes, bound)
+        bounds = _rows(error_bounds.states[1:], error_bounds.slopes, bound)
     decided = within.decided & np.isfinite(bounds).all(axis=1)
-    return Derived(reference, bounds, decided, arithmetic, within.shape, LINEARISATION, truth, spread)
+    blocks = linearisation_blocks(*_shape(truth))
+    return Derived(reference, bounds, decided, arithmetic, blocks, truth, error_bounds)
 
 
 def substitution(
@@ -230,49 +205,54 @@ def substitution(
     """
     case = case.as_batch()
     with np.errstate(all="ignore"):
-        C, δ, x, y = (chain_gradient.batch_last(a) for a in (couplings, slopes, states, case.targets))
-        weights, biases = chain_gradient.batch_last(case.chain.weights), chain_gradient.batch_last(case.chain.biases)
+        C, δ, x, y = (batch_last(a) for a in (couplings, slopes, states, case.targets))
+        weights, biases = batch_last(case.chain.weights), batch_last(case.chain.biases)
         r = x[-1] - y
-        λ = chain_gradient.adjoints_of(C, r)
+        λ = adjoints_of(C, r)
         truth = Truth(weights, biases, x, np.full_like(biases, np.nan), δ, r, λ, δ * λ)
-        return _judgeable(truth, _solve_spread(truth, np.abs(C), arithmetic), arithmetic)
+        return _gradient_envelope(truth, _substitution_error_bounds(truth, np.abs(C), arithmetic), arithmetic)
 
 
-def _solve_spread(truth: Truth, couplings: Array, arithmetic: Arithmetic) -> Spread:
+def _substitution_error_bounds(truth: Truth, couplings: Array, arithmetic: Arithmetic) -> ErrorBounds:
     u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
     width = truth.biases.shape[1]
     slopes, states = np.abs(truth.slopes), np.abs(truth.states)
     κ = gamma(width, u) + q
-    lost = np.where(couplings < tiny, couplings, 0.0)
+    flushed = flushed_magnitudes(couplings, arithmetic)
     residual = np.abs(truth.residual)
-    magnitudes = chain_gradient.adjoints_of(couplings, residual)
+    magnitudes = adjoints_of(couplings, residual)
     rhs = np.empty_like(truth.biases)
     rhs[-1] = u * residual + tiny
-    rhs[:-1] = matvec(np.swapaxes((1.0 + κ) * lost + κ * couplings, 1, 2), magnitudes)[1:] + 2 * width * tiny
-    E_Λ = chain_gradient.back_substitute((1.0 + κ) * (couplings + lost)[1:], rhs)
+    rhs[:-1] = matvec(np.swapaxes((1.0 + κ) * flushed + κ * couplings, 1, 2), magnitudes)[1:] + 2 * width * tiny
+    E_Λ = back_substitute((1.0 + κ) * (couplings + flushed)[1:], rhs)
     gradients = np.abs(truth.bias_gradients)
-    E_g = slopes * E_Λ + np.where(slopes < tiny, slopes, 0.0) * (np.abs(truth.adjoints) + E_Λ)
+    E_g = slopes * E_Λ + flushed_magnitudes(slopes, arithmetic) * (np.abs(truth.adjoints) + E_Λ)
     E_g += u * (gradients + E_g) + tiny
     E_W = E_g[:, :, None] * states[:-1, None]
-    E_W += np.where(states[:-1] < tiny, states[:-1], 0.0)[:, None] * (gradients + E_g)[:, :, None]
+    E_W += flushed_magnitudes(states[:-1], arithmetic)[:, None] * (gradients + E_g)[:, :, None]
     E_W += u * (gradients[:, :, None] * states[:-1, None] + E_W) + tiny
     ends = np.maximum(1.0, np.abs(truth.residual).max(axis=0)) * np.maximum(1.0, states.max(axis=(0, 1)))
     ends = ends * np.maximum(1.0, slopes.max(axis=(0, 1)))
-    floor, decided = _partial_products(truth, _norms(couplings), ends, tiny, arithmetic)
+    underflow, decided = _partial_products(truth, _norms(couplings), ends, tiny, arithmetic)
     zero = np.zeros_like(truth.biases)
-    return Spread(zero, np.zeros_like(states), zero, E_Λ, magnitudes, E_W + floor, E_g + floor, decided)
+    E_W, E_g = E_W + underflow, E_g + underflow
+    return ErrorBounds(zero, np.zeros_like(states), zero, E_Λ, magnitudes, E_W, E_g, underflow, decided)
 
 
-def gradient_spread(
-    truth: Truth, forward: Forward, lost: Array, bent: Bool[Array, " depth"], arithmetic: Arithmetic
-) -> Spread:
-    """Return how far every quantity of a case may lie from the truth: the way back, behind the way forward.
+def gradient_error_bounds(
+    truth: Truth,
+    forward: ForwardErrorBounds,
+    flushed: Array,
+    curved: Bool[Array, " depth"],
+    arithmetic: Arithmetic,
+) -> ErrorBounds:
+    """Return the error bounds of every quantity of a chain: the backward half, after the forward one.
 
     Args:
         truth: The case, solved.
-        forward: How far its forward quantities may.
-        lost: What |W| loses where subnormal numbers are read as zero.
-        bent: Which activations are curved.
+        forward: The error bounds of its forward quantities.
+        flushed: The magnitudes of W that may be flushed to zero.
+        curved: Which activations are curved.
         arithmetic: How the gradients under judgement were computed.
     """
     u, q, tiny = arithmetic.unit_roundoff, arithmetic.product_roundoff, arithmetic.smallest_normal
@@ -280,32 +260,33 @@ def gradient_spread(
     weights, biases = np.abs(truth.weights), np.abs(truth.biases)
     states, slopes = np.abs(truth.states), np.abs(truth.slopes)
     width = biases.shape[1]
-    # The seed is r = x_N − y, and forward mode ends in an inner product with it. E_g = carried E_Λ + own.
-    rule = tiny * (1.0 + np.where(bent[:, None, None], np.abs(truth.arguments), 0.0))
+    # The seed is r = x_N − y, and forward mode ends in an inner product with it. E_g = factor E_Λ + local_error.
+    slope_underflow = tiny * (1.0 + np.where(curved[:, None, None], np.abs(truth.arguments), 0.0))
     residual = np.abs(truth.residual)
     size = residual + E_x[-1]
     κ = gamma(width, u) + q
-    read = weights + lost if lost.any() else weights
-    Λ = chain_gradient.adjoints_of(slopes[:, :, None] * read, residual)
+    # A subnormal weight counts twice: as it is, and as what is lost where it is flushed.
+    counted = weights + flushed if flushed.any() else weights
+    Λ = adjoints_of(slopes[:, :, None] * counted, residual)
     G = slopes * Λ
-    carried = (1.0 + u) * (slopes + E_δ)
-    own = (1.0 + u) * E_δ * Λ + u * G + rule
+    factor = (1.0 + u) * (slopes + E_δ)
+    local_error = (1.0 + u) * E_δ * Λ + u * G + slope_underflow
     rhs = np.empty_like(biases)
     rhs[-1] = E_x[-1] + (gamma(width + 1, u) + q) * size + 2 * tiny
-    rhs[:-1] = matvec(np.swapaxes(read, 1, 2), (1.0 + κ) * own + κ * G)[1:] + 2 * width * tiny
-    if lost.any():
-        rhs[:-1] = rhs[:-1] + matvec(np.swapaxes(lost, 1, 2), G)[1:]
-    E_Λ = chain_gradient.back_substitute(((1.0 + κ) * carried)[1:, :, None] * read[1:], rhs)
-    E_g = carried * E_Λ + own
+    rhs[:-1] = matvec(np.swapaxes(counted, 1, 2), (1.0 + κ) * local_error + κ * G)[1:] + 2 * width * tiny
+    if flushed.any():
+        rhs[:-1] = rhs[:-1] + matvec(np.swapaxes(flushed, 1, 2), G)[1:]
+    E_Λ = back_substitute(((1.0 + κ) * factor)[1:, :, None] * counted[1:], rhs)
+    E_g = factor * E_Λ + local_error
     E_W = E_g[:, :, None] * states[:-1, None] + (G + E_g)[:, :, None] * E_x[:-1, None]
     E_W += (u + q) * (G[:, :, None] * states[:-1, None] + E_W)
 
     ends = np.maximum(1.0, size.max(axis=0)) * np.maximum(1.0, (states + E_x).max(axis=(0, 1)))
     norms = _norms(weights * (slopes + E_δ)[:, :, None])
-    floor, decided = _partial_products(truth, norms, ends, rule.max(axis=(0, 1)), arithmetic)
+    underflow, decided = _partial_products(truth, norms, ends, slope_underflow.max(axis=(0, 1)), arithmetic)
     largest = (matvec(weights, states[:-1] + E_x[:-1]) + biases).max(axis=(0, 1)) * _HEADROOM
     decided &= largest < arithmetic.largest
-    return Spread(E_z, E_x, E_δ, E_Λ, Λ, E_W + floor, E_g + floor, decided)
+    return ErrorBounds(E_z, E_x, E_δ, E_Λ, Λ, E_W + underflow, E_g + underflow, underflow, decided)
 
 
 def _norms(couplings: Float64[Array, "depth width width batch"]) -> Float64[Array, "depth batch"]:
@@ -314,27 +295,27 @@ def _norms(couplings: Float64[Array, "depth width width batch"]) -> Float64[Arra
 
 
 def _partial_products(
-    truth: Truth, norms: Array, ends: Array, lost: Array | float, arithmetic: Arithmetic
+    truth: Truth, norms: Array, ends: Array, loss: Array | float, arithmetic: Arithmetic
 ) -> tuple[Float64[Array, " batch"], Bool[Array, " batch"]]:
-    """Return what underflow of a partial product may do to a gradient, and where that is little and nothing overflows.
+    """Return what underflow of a partial product may add to a gradient, and where that is little and nothing overflows.
 
     Args:
         truth: The gradient, and the shapes.
         norms: For each layer the larger of ‖|C|‖₁ and ‖|C|‖_∞.
-        ends: What a product of couplings meets at its two ends: residual and state.
-        lost: The most that one underflow loses.
+        ends: The factors at the two ends of a product of couplings: residual and state.
+        loss: The most that one underflow loses.
         arithmetic: The range.
     """
     depth, width = truth.biases.shape[:2]
     total, peak = _products(norms[1:])  # C_1 multiplies dx_0 = 0
-    floor = 8.0 * depth * width**2 * total * ends * lost
-    reached = width**2 * peak * ends * _HEADROOM
-    # An allowance for underflow that is neither negligible nor below the gradient itself would accept anything.
+    underflow = 8.0 * depth * width**2 * total * ends * loss
+    largest = width**2 * peak * ends * _HEADROOM
+    # A term for underflow that is neither negligible nor below the gradient itself would accept anything.
     gradient = np.maximum(
         np.abs(truth.bias_gradients).max(axis=(0, 1)), np.abs(truth.weight_gradients).max(axis=(0, 1, 2))
     )
-    toothless = floor > np.maximum(gradient, _NEGLIGIBLE)
-    return floor, (reached < arithmetic.largest) & ~toothless
+    vacuous = underflow > np.maximum(gradient, _NEGLIGIBLE)
+    return underflow, (largest < arithmetic.largest) & ~vacuous
 
 
 def _products(norms: Float64[Array, "depth batch"]) -> tuple[Array, Array]:
@@ -348,9 +329,9 @@ def _products(norms: Float64[Array, "depth batch"]) -> tuple[Array, Array]:
         peak: The largest product of one contiguous run (or 1).
     """
     every = np.maximum(1.0, norms).prod(axis=0)
-    # Stretches of layers, joined two by two: the product of all of one, the largest from its start, to its end, anywhere.
-    missing = 2 ** (len(norms) - 1).bit_length() - len(norms)
-    whole = np.concatenate([norms, np.ones_like(norms, shape=(missing, norms.shape[1]))])
+    # Runs of layers, joined two by two: the product of all of one, the largest from its start, to its end, anywhere.
+    padding = 2 ** (len(norms) - 1).bit_length() - len(norms)
+    whole = np.concatenate([norms, np.ones_like(norms, shape=(padding, norms.shape[1]))])
     head = tail = peak = np.maximum(1.0, whole)
     while len(whole) > 1:
         first, second = slice(0, None, 2), slice(1, None, 2)

@@ -1,8 +1,7 @@
-"""The forward half of the bound: how far each argument, state and slope of a chain may lie from the truth.
+"""The forward half of a chain's bound: error bounds of each argument, state and slope.
 
-The formulas are the first three in the docstring of `bounds.py`; here they run. Their recursion E_{i+1} = F_i(E_i) is not
-linear, and its loop takes NumPy about 40 µs a layer, however small the batch; where a chain is deep and alone it is solved
-for blocks of layers at once, as the states are in `oracle.py`.
+The formulas are the first three of `chain_bound`. Their recurrence E_{i+1} = F_i(E_i) is not linear; where a chain is deep
+and its batch small it is solved for chunks of layers at once, as the states are.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from jaxtyping import Bool, Float64
 from chainback.operations.activations import activation
 from chainback.operations.arithmetic import Arithmetic, gamma
 from chainback.operations.elementwise import Activation, Array
-from chainback.truth.chain_gradient import Truth, blocks, is_deep, layers_by_activation, matvec, newton
+from chainback.truth.chain_gradient import Truth, layers_by_activation
+from chainback.truth.recurrences import chunks, is_deep, matvec, newton
 
-__all__ = ["Forward", "forward_spread", "of_input"]
+__all__ = ["ForwardErrorBounds", "flushed_magnitudes", "forward_error_bounds", "input_error_bound"]
 
 
-class Forward(NamedTuple):
-    """How far a chain's forward quantities may lie from the truth, batch last.
+class ForwardErrorBounds(NamedTuple):
+    """Error bounds of a chain's forward quantities, batch last, each in the quantity's own unit.
 
     Attributes:
         arguments: E_z of z_1 … z_N.
@@ -36,74 +36,77 @@ class Forward(NamedTuple):
     exact: Bool[Array, "depth width batch"]
 
 
-def of_input(x: Float64[Array, "width batch"], arithmetic: Arithmetic) -> tuple[Array, Array]:
-    """Return E_x of x_0, and whether it has the same bits in any order: what an engine reads of its input."""
-    size = np.abs(x)
-    # A subnormal operand may be read as zero: it is then wrong by its whole size.
-    unread = np.where(size < arithmetic.smallest_normal, size, 0.0)
-    return unread, np.full_like(size, arithmetic.product_roundoff == 0.0, dtype=bool)
+def flushed_magnitudes(operand: Array, arithmetic: Arithmetic) -> Array:
+    """Return |operand| where it is subnormal, so that hardware may flush it to zero; elsewhere 0."""
+    magnitude = np.abs(operand)
+    return np.where(magnitude < arithmetic.smallest_normal, magnitude, 0.0)
 
 
-def forward_spread(
+def input_error_bound(x: Float64[Array, "width batch"], arithmetic: Arithmetic) -> tuple[Array, Array]:
+    """Return E_x of x_0, and whether an engine reads x_0 exactly: not where a product rounds its factors."""
+    return flushed_magnitudes(x, arithmetic), np.full_like(x, arithmetic.product_roundoff == 0.0, dtype=bool)
+
+
+def forward_error_bounds(
     truth: Truth,
     names: tuple[str, ...],
-    lost: Array,
+    flushed: Array,
     arithmetic: Arithmetic,
-    before: tuple[Array, Array] | None = None,
-) -> Forward:
-    """Return how far the forward quantities of a chain may lie from the truth.
+    start: tuple[Array, Array] | None = None,
+) -> ForwardErrorBounds:
+    """Return the error bounds of a chain's forward quantities.
 
     Args:
         truth: The chain, solved.
         names: Its activations.
-        lost: What |W| loses where subnormal numbers are read as zero.
+        flushed: The magnitudes of W that may be flushed to zero.
         arithmetic: How the engine under judgement computes.
-        before: E_x of x_0, and whether it is exact, where x_0 is a state of a longer chain.
+        start: E_x of x_0, and whether it is exact, where x_0 is a state of a longer chain.
     """
-    recursion = _Recursion(truth, names, lost, arithmetic, before or of_input(truth.states[0], arithmetic))
+    recurrence = _Recurrence(truth, names, flushed, arithmetic, start or input_error_bound(truth.states[0], arithmetic))
     deep = is_deep(truth.biases)
-    for block in blocks(len(names)):
-        if not (deep and recursion.solve(block)):
-            recursion.run(block)
-    return Forward(recursion.E_z, recursion.E_x, recursion.E_δ, recursion.exact_states)
+    for chunk in chunks(len(names)):
+        if not (deep and recurrence.solve(chunk)):
+            recurrence.run(chunk)
+    return ForwardErrorBounds(recurrence.E_z, recurrence.E_x, recurrence.E_δ, recurrence.exact_states)
 
 
-class _Recursion:
+class _Recurrence:
     """E_{i+1} = F_i(E_i), with all that F_i is made of, layer by layer; E_z, E_x and E_δ are filled in as it runs."""
 
     def __init__(
         self,
         truth: Truth,
         names: tuple[str, ...],
-        lost: Array,
+        flushed: Array,
         arithmetic: Arithmetic,
-        before: tuple[Array, Array],
+        start: tuple[Array, Array],
     ) -> None:
-        self.names, self.arguments, self.lost = names, truth.arguments, lost
+        self.names, self.arguments, self.flushed = names, truth.arguments, flushed
         self.u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
         biases, states = np.abs(truth.biases), np.abs(truth.states)
         self.weights, self.slopes = np.abs(truth.weights), np.abs(truth.slopes)
         self.behaviour, self.value_rounding, self.slope_rounding = _local_behaviour(truth, names, arithmetic)
         self.exact_arguments, self.exact_states = _exact(
-            names, self.weights, states, biases, self.behaviour[4], before[1], arithmetic
+            names, self.weights, states, biases, self.behaviour[4], start[1], arithmetic
         )
         self.E_z, self.E_x, self.E_δ = (np.zeros_like(a) for a in (biases, states, biases))
-        self.E_x[0] = before[0]
-        self.any_lost = lost.any()
+        self.E_x[0] = start[0]
+        self.any_flushed = flushed.any()
         width = biases.shape[1]
         self.affine = gamma(width + 1, self.u) + arithmetic.product_roundoff
         #: E_z where E_x is 0.
-        self.own = self.affine * (matvec(self.weights, states[:-1]) + biases) + (2 * width + 2) * tiny
-        self.own += np.where(biases < tiny, biases, 0.0)
-        if self.any_lost:
-            self.own += matvec(lost, states[:-1])
+        self.local_error = self.affine * (matvec(self.weights, states[:-1]) + biases) + (2 * width + 2) * tiny
+        self.local_error += np.where(biases < tiny, biases, 0.0)
+        if self.any_flushed:
+            self.local_error += matvec(flushed, states[:-1])
 
-    def through(self, name: str, layers: int | Array) -> Array:
-        """Return F_i(E_i) of one layer, or of some that share an activation; E_z and E_δ are noted on the way."""
-        before = self.E_x[layers]
-        E_z = (1.0 + self.affine) * matvec(self.weights[layers], before) + self.own[layers]
-        if self.any_lost:
-            E_z += matvec(self.lost[layers], before)
+    def propagate(self, name: str, layers: int | Array) -> Array:
+        """Return F_i(E_i) of one layer, or of some that share an activation; their E_z and E_δ are stored."""
+        previous = self.E_x[layers]
+        E_z = (1.0 + self.affine) * matvec(self.weights[layers], previous) + self.local_error[layers]
+        if self.any_flushed:
+            E_z += matvec(self.flushed[layers], previous)
         np.copyto(E_z, 0.0, where=self.exact_arguments[layers])
         E_x, E_δ = _through_activation(
             activation(name),
@@ -119,27 +122,27 @@ class _Recursion:
         self.E_z[layers], self.E_δ[layers] = E_z, E_δ
         return E_x
 
-    def run(self, block: slice) -> None:
-        """Run a block of layers, one after the other."""
-        for i in range(block.start, block.stop):
-            self.E_x[i + 1] = self.through(self.names[i], i)
+    def run(self, chunk: slice) -> None:
+        """Run a chunk of layers, one after the other."""
+        for i in range(chunk.start, chunk.stop):
+            self.E_x[i + 1] = self.propagate(self.names[i], i)
 
-    def solve(self, block: slice) -> bool:
-        """Solve a block of layers at once, and say whether that succeeded."""
-        groups = layers_by_activation(self.names[block])
-        found = np.empty_like(self.slopes[block])
+    def solve(self, chunk: slice) -> bool:
+        """Solve a chunk of layers at once, and return whether that succeeded."""
+        groups = layers_by_activation(self.names[chunk])
+        bounds = np.empty_like(self.slopes[chunk])
 
         def step() -> tuple[Array, Array]:
             for name, layers in groups.items():
-                found[layers] = self.through(name, block.start + layers)
-            return found, found
+                bounds[layers] = self.propagate(name, chunk.start + layers)
+            return bounds, bounds
 
         def couplings() -> Array:
             # F' is about the slope, and how far it may move before its own rounding.
-            moved = self.slopes[block] + self.E_δ[block] - self.slope_rounding[block]
-            return (1.0 + self.affine) * moved[:, :, None] * self.weights[block]
+            moved = self.slopes[chunk] + self.E_δ[chunk] - self.slope_rounding[chunk]
+            return (1.0 + self.affine) * moved[:, :, None] * self.weights[chunk]
 
-        return newton(self.E_x[1:][block], step, couplings)
+        return newton(self.E_x[1:][chunk], step, couplings)
 
 
 def _exact(
@@ -155,17 +158,17 @@ def _exact(
 
     All arrays but `input_exact` are magnitudes. Exactness ends with the first activation that is curved.
     """
-    arguments, behind = (np.zeros_like(biases, dtype=bool) for _ in range(2))
+    exact_arguments, exact_states = (np.zeros_like(biases, dtype=bool) for _ in range(2))
     exact: Any = input_exact
     for i, name in enumerate(names):
         exact = exact.all(axis=0) & (activation(name).second_max == 0.0)
         if not exact.any():
             break
-        arguments[i] = exact & _exact_in_any_order(
+        exact_arguments[i] = exact & _exact_in_any_order(
             weights[i], states[i], biases[i], arithmetic.unit_roundoff, arithmetic.smallest_normal
         )
-        exact = behind[i] = arguments[i] & (value_scales[i] == 0.0)
-    return arguments, behind
+        exact = exact_states[i] = exact_arguments[i] & (value_scales[i] == 0.0)
+    return exact_arguments, exact_states
 
 
 def _local_behaviour(truth: Truth, names: tuple[str, ...], arithmetic: Arithmetic) -> tuple[Array, Array, Array]:
@@ -191,9 +194,9 @@ def _exact_in_any_order(
 
     Every term is a multiple of some power of two; if the sum of all is at most 1 / u of them, so is each partial sum.
     """
-    granule = np.minimum((_lowest_bit(weights) * _lowest_bit(states)).min(axis=1), _lowest_bit(biases))
+    unit = np.minimum((_lowest_bit(weights) * _lowest_bit(states)).min(axis=1), _lowest_bit(biases))
     total = matvec(weights, states) + biases
-    return (granule >= tiny) & (total * u <= granule)
+    return (unit >= tiny) & (total * u <= unit)
 
 
 def _lowest_bit(values: Array) -> Array:
@@ -218,7 +221,7 @@ def _through_activation(
         E_x, E_δ = slope * E_z, slope_rounding
     else:
         curvature, second, third, rate, _ = local
-        # Within a spread of 1 / rate the decay still counts; beyond it the global maxima stand.
+        # Up to E_z = 1 / rate the decay still counts; beyond it the global maxima stand.
         growth = np.where(rate * E_z <= 1.0, np.exp(rate * E_z), np.inf)
         second, third = np.fmin(model.second_max, second * growth), np.fmin(model.third_max, third * growth)
         for crease in model.creases:

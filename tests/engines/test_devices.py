@@ -19,8 +19,8 @@ from chainback.engines.devices import device_of, platforms_of
 from chainback.engines.engine import Compiled
 from chainback.engines.registry import Engine
 from chainback.errors import UsageError
-from chainback.judging.judgement import Answer, judge_answer
-from chainback.judging.measurement import Allowance, Measured, Yardstick
+from chainback.judging.judgement import Result, judge_result
+from chainback.judging.measurement import Measured, PairBound, Units
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
 from chainback.problems.ensembles import draw
 from chainback.reporting.pages.html import report_page
@@ -300,15 +300,15 @@ def test_a_platform_of_one_device_is_that_device() -> None:
 def test_a_pair_may_differ_by_the_sum_of_its_two_bounds(others: str) -> None:
     case = draw("lecture", seed=0, depth=9, width=1, batch=0, rows=64)
     bounds_of = [envelope(case, arithmetic) for arithmetic in (FLOAT32, ARITHMETICS[others])]
-    one, other = [Yardstick(bounds, ROWS) for bounds in bounds_of]
+    one, other = [Units(bounds, ROWS) for bounds in bounds_of]
     if others == "float32":
         other = one
     reference, allowed = bounds_of[0].reference, bounds_of[0].bound + bounds_of[1].bound
-    allowance, compared = Allowance(one, other), []
+    allowance, compared = PairBound(one, other), []
     for share in (0.0, 0.5, 2.0):  # float32 rounds each answer, by half a u
         answers = [components.astype(np.float32) for components in (reference, reference + share * allowed)]
         judged = [
-            judge_answer(bounds, Answer(got))
+            judge_result(bounds, Result(got))
             for bounds, got in zip((bounds_of[0], bounds_of[-1]), answers, strict=True)
         ]
         compared.append(allowance.agreement(*map(Measured, judged, 2 * [case.ids], (one, other))))
@@ -326,10 +326,10 @@ def test_cases_that_one_bound_leaves_undecided_are_not_compared() -> None:
     bounds_of = [envelope(case, arithmetic) for arithmetic in (FLOAT32, ARITHMETICS["tf32"])]
     both = bounds_of[0].decided & bounds_of[1].decided
     assert 0 < both.sum() < 64
-    yardsticks = [Yardstick(bounds, 64) for bounds in bounds_of]
-    answer = Answer(np.where(both[:, None], bounds_of[0].reference, np.nan).astype(np.float32))
-    measured = [Measured(judge_answer(b, answer), case.ids, y) for b, y in zip(bounds_of, yardsticks, strict=True)]
-    found = Allowance(*yardsticks).agreement(*measured)
+    units = [Units(bounds, 64) for bounds in bounds_of]
+    answer = Result(np.where(both[:, None], bounds_of[0].reference, np.nan).astype(np.float32))
+    measured = [Measured(judge_result(b, answer), case.ids, y) for b, y in zip(bounds_of, units, strict=True)]
+    found = PairBound(*units).agreement(*measured)
     assert (found.components, found.disagreeing) == (both.sum() * bounds_of[0].reference.shape[1], 0)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chainback import draw, gradient, judge
-from chainback.judging.measurement import Measured, Yardstick
+from chainback.judging.measurement import Measured, Units
 from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import Rejection, RowKey, StepTally, Tally
 from chainback.truth.chain_bound import envelope
@@ -54,7 +54,7 @@ def test_totals_are_the_same_after_json(kind: type[Tally], value: float) -> None
     biases[3, 1] = value
     bounds = envelope(case)
     tally = kind(KEY, judged="linearisation") if kind is StepTally else kind(KEY)
-    rejected = tally.add(Measured(judge(case, (weights, biases), within=bounds), case.ids, Yardstick(bounds, 5)))
+    rejected = tally.add(Measured(judge(case, (weights, biases), within=bounds), case.ids, Units(bounds, 5)))
     assert rejected is not None
     assert (rejected.case_id, rejected.component) == (case.ids[3], "db_2[0]")
     assert rejected.step == ("linearisation" if kind is StepTally else "")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from chainback import draw, gradient, judge
-from chainback.judging.judgement import read_answer
-from chainback.judging.measurement import Agreement, Measured, Yardstick
+from chainback.judging.judgement import read_result
+from chainback.judging.measurement import Agreement, Measured, Units
 from chainback.judging.tally import Pair, RowKey, Tally
 from chainback.operations.arithmetic import ARITHMETICS
 from chainback.running.batch import Drawn
@@ -27,7 +27,7 @@ def judged():
 
 def tally_of(case, bounds, answer, rows=200):
     tally = Tally(RowKey("engine", "batched", "huge", 5, 1))
-    rejection = tally.add(Measured(judge(case, answer, within=bounds), case.ids, Yardstick(bounds, rows)))
+    rejection = tally.add(Measured(judge(case, answer, within=bounds), case.ids, Units(bounds, rows)))
     return tally, rejection
 
 
@@ -88,9 +88,9 @@ def test_what_is_sharp_follows_the_arithmetic(name: str) -> None:
     arithmetic = ARITHMETICS[name]
     bounds = envelope(draw("lecture", seed=0, depth=3, width=1, batch=0, rows=100), arithmetic)
     share = bounds.bound / np.abs(bounds.reference)
-    yardstick = Yardstick(bounds, 100)
-    assert yardstick.informative == (share <= arithmetic.sharp_bound).sum() > 100
-    assert yardstick.informative_pairs == (2 * share <= arithmetic.sharp_bound).sum() > 0
+    units = Units(bounds, 100)
+    assert units.sharp == (share <= arithmetic.sharp_bound).sum() > 100
+    assert units.sharp_pairs == (2 * share <= arithmetic.sharp_bound).sum() > 0
     assert (share <= 1e-3).any() == (name == "float32")  # a fixed threshold would have no teeth
 
 
@@ -152,7 +152,7 @@ def test_digests_know_bits_and_not_order(judged) -> None:
                 changed.view(np.int32)[0, 0] ^= 1
                 grads = (grads[0], changed)
             inside = envelope(part)
-            tally.add(Measured(judge(part, grads, within=inside), part.ids, Yardstick(inside, 200)))
+            tally.add(Measured(judge(part, grads, within=inside), part.ids, Units(inside, 200)))
         return tally.row()["digest"]
 
     assert digest(0, 1) == digest(1, 0)
@@ -211,16 +211,16 @@ def test_an_exact_bound_has_the_margin_zero_or_infinity() -> None:
 
 def test_engines_share_a_measurement_only_where_every_bit_is_the_same(judged) -> None:
     case, bounds, weights, biases = judged
-    drawn = Drawn(0, Batch("huge", 5, 1, 2, 200, 200), case, bounds, Yardstick(bounds, 200))
-    first = drawn.measure(read_answer(case, (weights, biases)))
-    assert drawn.measure(read_answer(case, (weights.copy(), biases.copy()))) is first
+    drawn = Drawn(0, Batch("huge", 5, 1, 2, 200, 200), case, bounds, Units(bounds, 200))
+    first = drawn.measure(read_result(case, (weights, biases)))
+    assert drawn.measure(read_result(case, (weights.copy(), biases.copy()))) is first
     for place in ((0, 0), (150, 3)):
         other = biases.copy()
         other.view(np.int32)[place] ^= 1
-        found = drawn.measure(read_answer(case, (weights, other)))
+        found = drawn.measure(read_result(case, (weights, other)))
         assert found is not first
         assert found.digest != first.digest
     negative = np.where(biases == 0.0, -biases, biases)
-    assert (drawn.measure(read_answer(case, (weights, negative))) is first) == bool((biases != 0.0).all())
-    assert drawn.measure(read_answer(case, None)).judgement.malformed
-    assert drawn.measure(read_answer(case, (weights, biases))) is first
+    assert (drawn.measure(read_result(case, (weights, negative))) is first) == bool((biases != 0.0).all())
+    assert drawn.measure(read_result(case, None)).judgement.malformed
+    assert drawn.measure(read_result(case, (weights, biases))) is first

@@ -12,7 +12,8 @@ from chainback import Case, Chain, Verdict, draw, judge
 from chainback.errors import UsageError
 from chainback.judging.judgement import Component, Judgement, Steps, component_at, exit_code, judge_steps, overall
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
-from chainback.truth.chain_bound import Envelope, envelope, linearisation, substitution
+from chainback.truth.chain_bound import envelope, linearisation, substitution
+from chainback.truth.envelope import Envelope
 
 f32: Any = np.float32
 A, R, U, N = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNDECIDED, Verdict.NOT_RUN

@@ -16,7 +16,7 @@ import pytest
 
 from chainback import Case, Chain, compare, draw, merge, verify
 from chainback.errors import UsageError
-from chainback.judging.judgement import Answer, read_answer
+from chainback.judging.judgement import Result, read_result
 from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
 from chainback.operations.elementwise import Activation
@@ -29,7 +29,8 @@ from chainback.running.batch import Drawn, compared
 from chainback.running.device_truth import DeviceOracle
 from chainback.running.schedule import Batch
 from chainback.studies.audit import FAULTS
-from chainback.truth.chain_bound import Envelope, envelope
+from chainback.truth.chain_bound import envelope
+from chainback.truth.envelope import Envelope
 
 pytestmark = pytest.mark.xdist_group("the device's oracle")  # a program of it takes seconds to compile
 CPU = jax.devices("cpu")[0]
@@ -376,9 +377,9 @@ def test_a_batch_is_counted_by_the_device_unless_an_answer_would_be_rejected(on_
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     batch = Batch("lecture", 5, 1, 1, 301, 301)
     there = Drawn.of(0, batch, case, FLOAT32, Unchecked(on_cpu))
-    wrong = read_answer(case, FAULTS["sign-flip"].engine(*_arguments(case)))
-    right = Answer(envelope(case).reference.astype(np.float32))
-    assert there.settled([right, Answer(None, "it is none")]) is there
+    wrong = read_result(case, FAULTS["sign-flip"].engine(*_arguments(case)))
+    right = Result(envelope(case).reference.astype(np.float32))
+    assert there.settled([right, Result(None, "it is none")]) is there
     here = there.settled([right, wrong])
     assert here.derived is here.envelope
     assert here.checked is not None

@@ -11,7 +11,7 @@ from scipy import special
 from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.elementwise import Local
 from chainback.running.lifting import Lifted, double_precision, lift, lowered
-from chainback.truth import chain_gradient
+from chainback.truth import recurrences
 
 Z = np.concatenate([np.linspace(-40, 40, 2001), np.array([0.0, -0.0, 1e-300, -1e-12, 700.0, -700.0])])
 
@@ -69,7 +69,7 @@ def test_a_recursion_is_scanned() -> None:
     a, b = np.random.default_rng(1).normal(size=(2, 7, 3))
 
     def code(a: Any, b: Any) -> Any:
-        return chain_gradient.recur(a[0], lambda before, by, plus: by * before + plus, a[1:], b[1:])
+        return recurrences.recur(a[0], lambda before, by, plus: by * before + plus, a[1:], b[1:])
 
     np.testing.assert_allclose(run(code, a, b), code(a, b), rtol=2.0**-50)
     with double_precision():

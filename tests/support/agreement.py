@@ -29,7 +29,7 @@ def assert_same(what: str, got: np.ndarray, expected: Any, room: Any = 0.0) -> N
 
 def assert_inside(inside: Derived, row: int, expected: scalar.Bounds) -> None:
     """Everything that an envelope of gradients holds is as expected."""
-    spread, truth = inside.spread, inside.truth
+    error_bounds, truth = inside.error_bounds, inside.truth
     for name, letter in (
         ("arguments", "E_z"),
         ("states", "E_x"),
@@ -39,22 +39,22 @@ def assert_inside(inside: Derived, row: int, expected: scalar.Bounds) -> None:
         ("weight_gradients", "E_W"),
         ("bias_gradients", "E_g"),
     ):
-        assert_same(name, getattr(spread, name)[..., row], getattr(expected, letter))
+        assert_same(name, getattr(error_bounds, name)[..., row], getattr(expected, letter))
     # What cancels may differ by float64's roundings of its terms, of which the bounds have counted float32's.
     for name, letter, room in (
-        ("states", "x", spread.states),
-        ("slopes", "δ", spread.slopes),
-        ("adjoints", "λ", spread.adjoints),
-        ("bias_gradients", "db", spread.bias_gradients),
-        ("weight_gradients", "dW", spread.weight_gradients),
+        ("states", "x", error_bounds.states),
+        ("slopes", "δ", error_bounds.slopes),
+        ("adjoints", "λ", error_bounds.adjoints),
+        ("bias_gradients", "db", error_bounds.bias_gradients),
+        ("weight_gradients", "dW", error_bounds.weight_gradients),
     ):
         with np.errstate(all="ignore"):  # a product of gradient and state, made when it is asked for
             got = getattr(truth, name)[..., row]
         assert_same(name, got, getattr(expected, letter), 2.0**-26 * room[..., row])
-    assert_same("residual", truth.residual[..., row], expected.r, 2.0**-26 * spread.adjoints[-1, :, row])
+    assert_same("residual", truth.residual[..., row], expected.r, 2.0**-26 * error_bounds.adjoints[-1, :, row])
     assert_same("reference", inside.reference[row], expected.reference, 2.0**-26 * inside.bound[row])
     assert_same("bound", inside.bound[row], expected.bound)
-    assert spread.decided[row] == expected.within_range
+    assert error_bounds.decided[row] == expected.within_range
     assert inside.decided[row] == expected.decided
 
 
@@ -238,11 +238,11 @@ EDGES: dict[str, tuple[Callable[[float], Case], bool]] = {
     ),
     "a state nears it": (lambda s: row_of(("relu", "identity"), [-LIMIT * s, 1.0], [0.0, 0.0], 1.0, -1.0), False),
     "a residual nears it": (lambda s: row_of(("identity",), [1.0], [0.0], 0.0, -LIMIT * s), False),
-    "the allowance reaches the gradient": (
+    "the term for underflow reaches the gradient": (
         lambda s: row_of(("identity",) * 2, [1.0, 2.0**60], [0.0, 0.0], 0.0, -(2.0**-122) / s),
         True,
     ),
-    "the allowance is no longer negligible": (
+    "the term for underflow is no longer negligible": (
         lambda s: row_of(("identity",) * 2, [1.0, 2.0**22 * s], [0.0, 0.0], 0.0, -(2.0**-125)),
         True,
     ),
@@ -252,10 +252,10 @@ EDGES: dict[str, tuple[Callable[[float], Case], bool]] = {
 def argument_at_zero(**changes: Any) -> tuple[Case, Activation, float]:
     """A curved layer whose argument is 0, so that E_z and −E_z are numbers beside it; and E_z."""
     case, model = row_of(("odd",), [3.0], [-3.0], 1.0, 5.0), replace(ODD, **{"kinks": (), "creases": (), **changes})
-    return case, model, scalar_spread(case)
+    return case, model, scalar_error_bound(case)
 
 
-def scalar_spread(case: Case) -> float:
+def scalar_error_bound(case: Case) -> float:
     numbers = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
     found = scalar.gradient_bounds(
         *(a.tolist() for a in numbers[:2]), ("sin",), *(a.tolist() for a in numbers[2:]), FLOAT32

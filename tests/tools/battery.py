@@ -53,6 +53,8 @@ f32: Any = np.float32
 PACKAGE = Path(chainback.__file__).parent
 #: What is mutated, each after those that it imports: a name, and the module's path.
 MODULES = {
+    "recurrences": "truth",
+    "envelope": "truth",
     "chain_gradient": "truth",
     "chain_forward_error": "truth",
     "chain_bound": "truth",
@@ -63,6 +65,8 @@ MODULES = {
 class Fresh(NamedTuple):
     """The modules, loaded anew; one of them may be a mutant."""
 
+    recurrences: Any
+    envelope: Any
     chain_gradient: Any
     chain_forward_error: Any
     chain_bound: Any
@@ -233,7 +237,7 @@ def assert_numbers(fresh: Fresh) -> None:
 
 
 def assert_deep(fresh: Fresh) -> None:
-    """Deep chains are solved at once, block by block, unless Newton gives up; what is deep is no matter of taste."""
+    """Deep chains are solved at once, chunk by chunk, unless Newton gives up; what is deep is no matter of taste."""
     for layers, numbers, expected in (
         (64, 1, True),
         (63, 1, False),
@@ -241,15 +245,15 @@ def assert_deep(fresh: Fresh) -> None:
         (127, 2, False),
         (9999, 200, False),
     ):
-        assert fresh.chain_gradient.is_deep(np.zeros((layers, 1, numbers))) is expected
-        assert fresh.chain_gradient.is_deep(np.zeros((layers, numbers, 1))) is expected
+        assert fresh.recurrences.is_deep(np.zeros((layers, 1, numbers))) is expected
+        assert fresh.recurrences.is_deep(np.zeros((layers, numbers, 1))) is expected
     chains = [question for question in questions() if question.case.chain.depth >= 64]
-    recursion, ran = fresh.chain_forward_error._Recursion, []
-    run = recursion.run
-    for block in (fresh.chain_gradient._BLOCK, 32):  # the last block is short
+    recurrence, ran = fresh.chain_forward_error._Recurrence, []
+    run = recurrence.run
+    for chunk in (fresh.recurrences._CHUNK, 32):  # the last chunk is short
         with (
-            patch.object(fresh.chain_gradient, "_BLOCK", block),
-            patch.object(recursion, "run", lambda self, block: ran.append(self.names) or run(self, block)),
+            patch.object(fresh.recurrences, "_CHUNK", chunk),
+            patch.object(recurrence, "run", lambda self, chunk: ran.append(self.names) or run(self, chunk)),
         ):
             for question in chains:
                 inside = fresh.chain_bound.envelope(question.case, question.arithmetic)
@@ -264,15 +268,15 @@ def assert_cut(fresh: Fresh) -> None:
         if not 2 <= len(names) <= 8:
             continue
         truth = fresh.chain_gradient.solve(case)
-        lost = fresh.chain_bound.unread(truth.weights, how)
+        flushed = fresh.chain_forward_error.flushed_magnitudes(truth.weights, how)
         with np.errstate(all="ignore"):
-            whole = fresh.chain_forward_error.forward_spread(truth, names, lost, how)
+            whole = fresh.chain_forward_error.forward_error_bounds(truth, names, flushed, how)
             for k in range(1, len(names)):
                 layers = (truth.weights, truth.biases, truth.states, truth.arguments, truth.slopes)
                 back = truth.residual, truth.adjoints[k:], truth.bias_gradients[k:]
                 rest = fresh.chain_gradient.Truth(*(part[k:] for part in layers), *back)
-                before = whole.states[k], whole.exact[k - 1]
-                found = fresh.chain_forward_error.forward_spread(rest, names[k:], lost[k:], how, before)
+                start = whole.states[k], whole.exact[k - 1]
+                found = fresh.chain_forward_error.forward_error_bounds(rest, names[k:], flushed[k:], how, start)
                 for mine, theirs in zip(found, whole, strict=True):
                     assert np.array_equal(mine, theirs[k:], equal_nan=mine.dtype == np.float64)
                     assert mine.dtype == theirs.dtype
@@ -287,9 +291,11 @@ def assert_records(fresh: Fresh) -> None:
             inside = bounds.envelope(case, how)
             linear, solved = bounds.linearisation(inside), bounds.substitution(case, *system, how)
             assert inside.arithmetic is linear.arithmetic is solved.arithmetic is how
-            assert (linear.truth, linear.spread) == (inside.truth, inside.spread)
+            assert (linear.truth, linear.error_bounds) == (inside.truth, inside.error_bounds)
             assert not bounds.linearisation(replace(inside, decided=~inside.decided)).decided.any()
-            assert (inside.layout, linear.layout) == (bounds.GRADIENT, bounds.LINEARISATION)
+            shape = case.chain.depth, case.chain.width
+            assert inside.blocks == solved.blocks == bounds.gradient_blocks(*shape)
+            assert linear.blocks == bounds.linearisation_blocks(*shape)
             for truth in (inside.truth, solved.truth):
                 assert np.array_equal(truth.weights, np.moveaxis(case.as_batch().chain.weights, 0, -1))
                 assert np.array_equal(truth.biases, np.moveaxis(case.as_batch().chain.biases, 0, -1))
@@ -315,7 +321,7 @@ def assert_frozen(fresh: Fresh) -> None:
         judged,
         judged.envelope,
         judged.envelope.truth,
-        judged.envelope.spread,
+        judged.envelope.error_bounds,
         worst,
         fresh.judgement.Steps(judged, judged),
     ):
@@ -334,18 +340,24 @@ def rows_of(inside: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
     return weights.astype(f32).reshape(case.chain.weights.shape), biases.astype(f32).reshape(case.chain.biases.shape)
 
 
-def assert_blocks(fresh: Fresh) -> None:
-    """A block of layers is solved at once in few steps, unless a slope of it jumps: that is left to the loop."""
-    oracle, block = fresh.chain_gradient, slice(0, 70)
-    solved = oracle.forward_substitute
+def assert_chunks(fresh: Fresh) -> None:
+    """A chunk of layers is solved at once in few steps, unless a slope of it jumps: that is left to the loop."""
+    chunk, solved = slice(0, 70), fresh.recurrences.forward_substitute
     for names, at_once in ((("sin",) * 70, True), (("sin",) * 69 + ("relu",), False), (("relu",) * 70, False)):
         weights, biases = np.full((70, 1, 1, 1), 0.9), np.linspace(-0.5, 0.5, 70).reshape(70, 1, 1)
         found = [np.full((71, 1, 1), 0.0) for _ in range(2)]
-        by_loop, by_newton = (oracle._States(names, weights, biases, np.empty_like(biases), x) for x in found)
-        by_loop.run(block)
+        by_loop, by_newton = (
+            fresh.chain_gradient._States(names, weights, biases, np.empty_like(biases), x) for x in found
+        )
+        by_loop.run(chunk)
         steps: list[int] = []
-        with patch.object(oracle, "forward_substitute", lambda C, r, steps=steps: (steps.append(1), solved(C, r))[1]):
-            assert by_newton.solve(block) is at_once
+
+        def counted(C: Any, r: Any, steps: list[int] = steps) -> Any:
+            steps.append(1)
+            return solved(C, r)
+
+        with patch.object(fresh.recurrences, "forward_substitute", counted):
+            assert by_newton.solve(chunk) is at_once
         if at_once:
             assert np.allclose(found[0], found[1], rtol=0, atol=2.0**-40)
             assert len(steps) == 7
@@ -425,6 +437,11 @@ def assert_worst(fresh: Fresh) -> None:
     said = "db_1[0]: got 0.333333333, expected 0.666666667 ± 0.14"
     assert str(component(0, "db_1[0]", 1 / 3, 2 / 3, 1 / 7)) == said
     assert type(worst((1, 4, 1.0)).row) is int
+    undecided_or_exact = replace(inside, decided=np.array([False, True, True]), bound=inside.bound * 0.0)
+    right = judge(case, rows_of(undecided_or_exact, case), within=undecided_or_exact)
+    assert right.worst() == component(1, "dW_1[0,0]", 0.0, 0.0, 0.0)  # 0 / 0 is no margin
+    assert right.worst().margin == 0.0
+    assert component(0, "", 5.0, 2.0, 0.0).margin == math.inf
     three = range(3)
     weights = [f"{{}}_{i + 1}[{j},{k}]" for i in three for j in three for k in three]
     vectors = [f"{{}}_{i + 1}[{j}]" for i in three for j in three]
@@ -439,6 +456,54 @@ def assert_worst(fresh: Fresh) -> None:
             found = fresh.judgement.component_at(each, got, 2, place)
             assert found == component(2, name, got[2, place], each.reference[2, place], each.bound[2, place])
             assert {type(number) for number in (found.got, found.expected, found.bound)} == {float}
+
+
+def assert_named(fresh: Fresh, envelope: Any, arrays: dict[str, np.ndarray], names: list[str]) -> None:
+    """Each component of an envelope has its name, its block and its index; and a row is split into its arrays."""
+    assert [envelope.name_of(place) for place in range(len(names))] == names
+    found = envelope.split(envelope.reference[1])
+    assert list(found) == list(arrays)
+    for name, array in arrays.items():
+        assert np.array_equal(found[name], array)
+        assert found[name].shape == array.shape
+    for place, number in enumerate(envelope.reference[1]):
+        block, index = envelope.locate(place)
+        assert arrays[block.name][index] == number
+        assert {type(i) for i in index} <= {int}
+    said = f"place must be below {len(names)}, got {len(names)}"
+    assert_raises(IndexError, lambda: envelope.locate(len(names)), said)
+
+
+def assert_envelopes(fresh: Fresh) -> None:
+    """The components of a chain's gradient, and those of a program's, are named by their blocks alone."""
+    block, of = fresh.envelope.Block, fresh.envelope.Envelope
+    shapes = {"params['w']": (2, 3), "params['b']": (3,), "scale": (), "empty": (0, 4), "x": (2, 1, 2)}
+    names = [f"params['w'][{i}, {j}]" for i in range(2) for j in range(3)]
+    names += [f"params['b'][{i}]" for i in range(3)]
+    names += ["scale", *(f"x[{i}, 0, {k}]" for i in range(2) for k in range(2))]
+    rows = np.arange(3.0 * len(names)).reshape(3, -1)
+    parts = np.split(rows[1], np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1])
+    arrays = {name: part.reshape(shapes[name]) for name, part in zip(shapes, parts, strict=True)}
+    blocks = tuple(block(name, shape) for name, shape in shapes.items())
+    assert [each.size for each in blocks] == [6, 3, 1, 0, 4]
+    program = of(rows, rows, np.ones(3, bool), FLOAT32, blocks)
+    assert program.ends == (6, 9, 10, 10, 14)
+    assert_named(fresh, program, arrays, names)
+    assert fresh.judgement.component_at(program, rows + 1.0, 2, 13) == fresh.judgement.Component(
+        2, "x[1, 0, 1]", rows[2, 13] + 1.0, rows[2, 13], rows[2, 13]
+    )
+    for size in (13, 15):
+        said = f"the blocks name {size} components, but a row has 14"
+        assert_raises(ValueError, lambda size=size: replace(program, blocks=(block("x", (size,)),)), said)
+    assert_raises(FrozenInstanceError, lambda: setattr(program, "blocks", ()))
+    assert_raises(FrozenInstanceError, lambda: setattr(blocks[0], "name", ""))
+    layers = np.arange(2.0 * 2 * 3).reshape(2, 2, 3)
+    chain = of(layers.reshape(2, -1), rows, np.ones(2, bool), FLOAT32, (block("db", (2, 3), by_layer=True),))
+    assert_named(fresh, chain, {"db": layers[1]}, [f"db_{i + 1}[{j}]" for i in range(2) for j in range(3)])
+    columns = np.asfortranarray(layers)
+    joined = fresh.envelope.components_of(columns, columns[:, :, 0])
+    assert np.array_equal(joined, [[*layer.ravel(), *layer[:, 0]] for layer in layers])
+    assert joined.flags["C_CONTIGUOUS"]
 
 
 class Foreign:
@@ -461,7 +526,7 @@ class Raising:
         raise self.error
 
 
-def assert_answers(fresh: Fresh) -> None:
+def assert_results(fresh: Fresh) -> None:
     """A right answer is right in every form; whatever is none is rejected with its sentence."""
     judge, case = fresh.judgement.judge, three_cases()
     inside = fresh.chain_bound.envelope(case)
@@ -490,10 +555,10 @@ def assert_answers(fresh: Fresh) -> None:
         assert judge(case, answer).accepted_cases.all()
     assert judge(case[1], (w[1], b[1])).accepted
     assert judge(case[1], ([*w[1]], [*b[1]])).accepted
-    read, other = fresh.judgement.read_answer(case, right), fresh.judgement.read_answer(case, (w, -b))
-    none = fresh.judgement.Answer(None, "none")
+    read, other = fresh.judgement.read_result(case, right), fresh.judgement.read_result(case, (w, -b))
+    none = fresh.judgement.Result(None, "none")
     assert read.malformed == ""
-    assert read.same_bits(fresh.judgement.read_answer(case, [w.copy(), b.copy()]))
+    assert read.same_bits(fresh.judgement.read_result(case, [w.copy(), b.copy()]))
     assert not any(a.same_bits(b) for a, b in ((read, other), (other, read), (read, none), (none, read), (none, none)))
     parts = (case.chain.weights, case.chain.biases, case.inputs, case.targets)
     weights, biases, inputs, targets = map(Foreign, parts)
@@ -510,13 +575,15 @@ def assert_answers(fresh: Fresh) -> None:
     assert judge(case, rough, arithmetic=short, within=inside).verdict == "rejected"
 
 
-def assert_raises(error: type[BaseException], call: Callable[[], Any]) -> None:
-    """It does."""
+def assert_raises(error: type[BaseException], call: Callable[[], Any], text: str = "") -> None:
+    """It does, in these words where some are given."""
     try:
         call()
-    except error:
-        return
-    raise AssertionError(f"{error.__name__} was not raised")
+    except error as raised:
+        found = str(raised)
+    else:
+        raise AssertionError(f"{error.__name__} was not raised")
+    assert text in ("", found)
 
 
 def assert_steps(fresh: Fresh) -> None:
@@ -566,8 +633,9 @@ CHECKS = (
     assert_frozen,
     assert_steps,
     assert_worst,
-    assert_answers,
-    assert_blocks,
+    assert_envelopes,
+    assert_results,
+    assert_chunks,
     assert_verdicts,
 )
 #: Nothing in the battery takes a hundredth of this.
@@ -608,7 +676,7 @@ def survives(sources: dict[str, str], first: str = "", checks: tuple[Check, ...]
         warnings.simplefilter("error")
         try:
             with loaded(codes) as fresh:
-                for check in reversed(checks) if first == "judgement" else checks:
+                for check in reversed(checks) if first in ("judgement", "envelope") else checks:
                     check(fresh)
         except (Exception, SystemExit):
             return False

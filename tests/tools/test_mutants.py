@@ -17,12 +17,12 @@ def test_the_original_survives() -> None:
 #: (module, what stands there, what stands there instead): each must be found once, and be killed.
 MUTANTS = (
     ("chain_gradient", "residual = states[-1] - targets", "residual = states[-1] + targets"),
-    ("chain_gradient", "np.swapaxes(couplings, 1, 2)[::-1]", "couplings[::-1]"),
-    ("chain_gradient", "matvec(C, before) + right, couplings", "matvec(C, before), couplings"),
+    ("recurrences", "np.swapaxes(couplings, 1, 2)[::-1]", "couplings[::-1]"),
+    ("recurrences", "matvec(C, previous) + right, couplings", "matvec(C, previous), couplings"),
     ("chain_gradient", "slopes[:, :, None] * weights, residual)", "weights, residual)"),
-    ("chain_gradient", "diagonals[width + row - column, column", "diagonals[width + column - row, column"),
-    ("chain_gradient", "= -couplings[:, row, column]", "= couplings[:, row, column]"),
-    ("chain_gradient", "for chain in chains]", "for _ in chains for chain in (0,)]"),
+    ("recurrences", "diagonals[width + row - column, column", "diagonals[width + column - row, column"),
+    ("recurrences", "= -couplings[:, row, column]", "= couplings[:, row, column]"),
+    ("recurrences", "for chain in chains]", "for _ in chains for chain in (0,)]"),
     (
         "chain_gradient",
         "slopes[layers] = activation(name).slope(arguments[layers])",
@@ -31,22 +31,26 @@ MUTANTS = (
     ("chain_forward_error", "self.affine = gamma(width + 1, self.u) +", "self.affine = gamma(width, self.u) +"),
     ("chain_forward_error", "gamma(width + 1, self.u) + arithmetic.product_roundoff", "gamma(width + 1, self.u)"),
     ("chain_forward_error", "+ (2 * width + 2) * tiny", ""),
-    ("chain_forward_error", "self.own += np.where(biases < tiny, biases, 0.0)", "pass"),
+    ("chain_forward_error", "self.local_error += np.where(biases < tiny, biases, 0.0)", "pass"),
     ("chain_forward_error", "& (activation(name).second_max == 0.0)", "| (activation(name).second_max == 0.0)"),
-    ("chain_forward_error", "behind[i] = arguments[i] & (value_scales[i] == 0.0)", "behind[i] = arguments[i]"),
-    (
-        "chain_gradient",
-        "if (np.abs(missing) <= _SETTLED * size).all():",
-        "if (np.abs(missing) <= _SETTLED * size).any():",
-    ),
-    ("chain_gradient", "if (np.abs(missing) <= _SETTLED * size).all():", "if True:"),
     (
         "chain_forward_error",
-        "if not (deep and recursion.solve(block)):",
-        "if not (deep and (recursion.solve(block) or True)):",
+        "exact_states[i] = exact_arguments[i] & (value_scales[i] == 0.0)",
+        "exact_states[i] = exact_arguments[i]",
     ),
-    ("chain_forward_error", "(total * u <= granule)", "(total * u <= 2 * granule)"),
-    ("chain_forward_error", "return (granule >= tiny) &", "return (granule >= 0) &"),
+    (
+        "recurrences",
+        "if (np.abs(residual) <= _CONVERGED * magnitude).all():",
+        "if (np.abs(residual) <= _CONVERGED * magnitude).any():",
+    ),
+    ("recurrences", "if (np.abs(residual) <= _CONVERGED * magnitude).all():", "if True:"),
+    (
+        "chain_forward_error",
+        "if not (deep and recurrence.solve(chunk)):",
+        "if not (deep and (recurrence.solve(chunk) or True)):",
+    ),
+    ("chain_forward_error", "(total * u <= unit)", "(total * u <= 2 * unit)"),
+    ("chain_forward_error", "return (unit >= tiny) &", "return (unit >= 0) &"),
     (
         "chain_forward_error",
         "E_δ = (curvature + 0.5 * third * E_z) * E_z + slope_rounding",
@@ -62,29 +66,41 @@ MUTANTS = (
     ("chain_forward_error", "E_δ = np.where(near, jump, E_δ)", "pass"),
     ("chain_forward_error", "E_δ = np.minimum(E_δ, jump)", "pass"),
     ("chain_forward_error", "+ model.slope_rounding * u * model.lipschitz", ""),
-    ("chain_bound", "own = (1.0 + u) * E_δ * Λ + u * G + rule", "own = u * G + rule"),
-    ("chain_bound", "own = (1.0 + u) * E_δ * Λ + u * G + rule", "own = (1.0 + u) * E_δ * Λ + u * G"),
-    ("chain_bound", "carried = (1.0 + u) * (slopes + E_δ)", "carried = (1.0 + u) * slopes"),
-    ("chain_bound", "(1.0 + κ) * own + κ * G)[1:] + 2 * width * tiny", "(1.0 + κ) * own + κ * G)[1:]"),
-    ("chain_bound", "rhs[:-1] = rhs[:-1] + matvec(np.swapaxes(lost, 1, 2), G)[1:]", "pass"),
+    (
+        "chain_bound",
+        "local_error = (1.0 + u) * E_δ * Λ + u * G + slope_underflow",
+        "local_error = u * G + slope_underflow",
+    ),
+    (
+        "chain_bound",
+        "local_error = (1.0 + u) * E_δ * Λ + u * G + slope_underflow",
+        "local_error = (1.0 + u) * E_δ * Λ + u * G",
+    ),
+    ("chain_bound", "factor = (1.0 + u) * (slopes + E_δ)", "factor = (1.0 + u) * slopes"),
+    ("chain_bound", "(1.0 + κ) * local_error + κ * G)[1:] + 2 * width * tiny", "(1.0 + κ) * local_error + κ * G)[1:]"),
+    ("chain_bound", "rhs[:-1] = rhs[:-1] + matvec(np.swapaxes(flushed, 1, 2), G)[1:]", "pass"),
     ("chain_bound", "tail[first] * head[second])", "tail[first])"),
     (
         "chain_bound",
-        "floor = 8.0 * depth * width**2 * total * ends * lost",
-        "floor = 8.0 * depth * width * total * ends * lost",
+        "underflow = 8.0 * depth * width**2 * total * ends * loss",
+        "underflow = 8.0 * depth * width * total * ends * loss",
     ),
     ("chain_bound", "total, peak = _products(norms[1:])", "total, peak = _products(norms)"),
-    ("chain_bound", "(reached < arithmetic.largest) & ~toothless", "(reached < arithmetic.largest)"),
+    ("chain_bound", "(largest < arithmetic.largest) & ~vacuous", "(largest < arithmetic.largest)"),
     ("chain_bound", "return np.minimum(every, peak[0] ** 2), peak[0]", "return every, peak[0]"),
     ("chain_bound", "decided &= largest < arithmetic.largest", "pass"),
-    ("chain_bound", "decided = spread.decided & np.isfinite(bounds)", "decided = np.isfinite(bounds)"),
-    ("judgement", "error <= bounds.bound)", "error < bounds.bound)"),
-    ("judgement", "error <= bounds.bound)", "~(error > bounds.bound))"),
-    ("judgement", "error <= bounds.bound)", "deviation <= bounds.bound)"),
+    ("chain_bound", "decided = error_bounds.decided & np.isfinite(bounds)", "decided = np.isfinite(bounds)"),
+    ("envelope", "place - (end - block.size)", "place"),
+    ("envelope", "if place < end:", "if place <= end:"),
+    ("envelope", "index[0] + 1}", "index[0]}"),
+    ("envelope", "row[end - block.size : end]", "row[: block.size]"),
+    ("judgement", "error <= within.bound)", "error < within.bound)"),
+    ("judgement", "error <= within.bound)", "~(error > within.bound))"),
+    ("judgement", "error <= within.bound)", "deviation <= within.bound)"),
     ("judgement", "return decided & False if self.malformed", "return decided if self.malformed"),
     ("judgement", "return decided | True if self.malformed", "return decided if self.malformed"),
-    ("judgement", "if array.dtype != asked.dtype:", "if False:"),
-    ("judgement", "if array.shape != tuple(asked.shape):", "if False:"),
+    ("judgement", "if array.dtype != primal.dtype:", "if False:"),
+    ("judgement", "if array.shape != tuple(primal.shape):", "if False:"),
     ("judgement", "if Verdict.REJECTED in seen:", "if seen == {Verdict.REJECTED}:"),
     ("judgement", "seen = set(verdicts) - {Verdict.NOT_RUN}", "seen = set(verdicts)"),
 )
@@ -122,8 +138,8 @@ def one(place: str, after: str) -> Mutant:
 
 def test_a_battery_without_one_of_its_checks_is_noticed() -> None:
     before, after = (
-        "return abs(self.got - self.expected) / self.bound",
-        "return abs(self.got + self.expected) / self.bound",
+        "return margin_of(abs(self.got - self.expected), self.bound)",
+        "return margin_of(abs(self.got + self.expected), self.bound)",
     )
     mutant = one("judgement.Component.margin", after)
     assert not still_alive(mutant)
@@ -136,11 +152,11 @@ def test_a_battery_without_one_of_its_checks_is_noticed() -> None:
 def test_a_mutant_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(battery, "PATIENCE", 0.5)
     there = "    for layer in zip(*layers, strict=True):\n"
-    assert originals()["chain_gradient"].count(there) == 1
+    assert originals()["recurrences"].count(there) == 1
     assert not survives(
         {
             **originals(),
-            "chain_gradient": originals()["chain_gradient"].replace(
+            "recurrences": originals()["recurrences"].replace(
                 there, "    while True:\n        layer = [part[0] for part in layers]\n"
             ),
         }
@@ -163,9 +179,9 @@ def test_the_exit_code_tells_whether_the_list_is_right(
     path.write_text("")
     assert main(place) == 1
     assert "SURVIVED judgement.Steps.failed" in capsys.readouterr().out
-    path.write_text(EQUIVALENTS.read_text() + f"# No reason.\n{place}\n- said = []\n+ pass\n")
+    path.write_text(EQUIVALENTS.read_text() + f"# No reason.\n{place}\n- failures = []\n+ pass\n")
     assert main(place) == 1
-    assert "NO SURVIVOR judgement.Steps.failed\n- said = []\n+ pass" in capsys.readouterr().out
+    assert "NO SURVIVOR judgement.Steps.failed\n- failures = []\n+ pass" in capsys.readouterr().out
 
 
 def test_nothing_is_listed_twice() -> None:

@@ -11,7 +11,8 @@ from chainback import ENGINES, Case, Chain, draw, gradient
 from chainback.engines.triangular import extended_jacobian
 from chainback.judging.judgement import judge
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
-from chainback.truth.chain_bound import Derived, components_of, envelope, linearisation, substitution
+from chainback.truth.chain_bound import Derived, envelope, linearisation, substitution
+from chainback.truth.envelope import components_of
 
 f32: Any = np.float32
 
@@ -140,7 +141,7 @@ def test_beside_a_kink_that_rounding_may_cross_either_slope_is_right(x: float, w
 )
 def test_where_the_argument_is_exactly_0_the_slope_of_relu_is_0(x: float, weight: float, bias: float) -> None:
     case = kinked("relu", weight, bias, x)
-    assert envelope(case).spread.arguments.item() == 0.0
+    assert envelope(case).error_bounds.arguments.item() == 0.0
     assert [accepts(case, slope) for slope in (0.0, 0.5, 1.0)] == [True, False, False]
     # No documentation settles the slope of leaky ReLU there: PyTorch's is 0.01, JAX's is 1.
     case = kinked("leaky_relu", weight, bias, x)
@@ -185,7 +186,7 @@ def test_an_argument_is_called_exact_only_if_every_order_gives_the_same_bits() -
             for shape in ((1, 3, 3), (1, 3), 3)
         )
         case = Case(Chain(weights.astype(f32), biases.astype(f32), ("relu",)), x.astype(f32), np.zeros(3, f32))
-        exact = envelope(case).spread.arguments[0, :, 0] == 0.0
+        exact = envelope(case).error_bounds.arguments[0, :, 0] == 0.0
         for row in range(3):
             found = sums([*zip(case.chain.weights[0, row], case.inputs, strict=True), (1.0, case.chain.biases[0, row])])
             assert not exact[row] or len(found) == 1
@@ -197,10 +198,10 @@ def test_an_argument_is_called_exact_only_if_every_order_gives_the_same_bits() -
 def test_exactness_ends_with_the_first_rounding() -> None:
     names = ("identity", "relu", "identity", "sigmoid", "relu")
     case = Case(Chain.scalar([1.0, 2.0, 0.1, 1.0, 1.0], [0.5, -0.25, 0.0, 0.0, -0.5], names), f32([1.0]), f32([0.0]))
-    spread = envelope(case).spread
-    assert list(spread.arguments[:, 0, 0] == 0.0) == [True, True, False, False, False]
-    assert list(spread.states[:, 0, 0] == 0.0) == [True, True, True, False, False, False]
-    short = envelope(case, ARITHMETICS["tf32"]).spread  # its products round their factors first
+    error_bounds = envelope(case).error_bounds
+    assert list(error_bounds.arguments[:, 0, 0] == 0.0) == [True, True, False, False, False]
+    assert list(error_bounds.states[:, 0, 0] == 0.0) == [True, True, True, False, False, False]
+    short = envelope(case, ARITHMETICS["tf32"]).error_bounds  # its products round their factors first
     assert (short.arguments > 0.0).all()
 
 
@@ -315,7 +316,7 @@ def test_the_substitution_is_judged_against_the_exact_solution_of_the_computed_s
 
 
 def magnitudes_of(inside: Derived) -> tuple[np.ndarray, np.ndarray]:
-    g = np.abs(inside.truth.slopes) * inside.spread.adjoint_magnitudes
+    g = np.abs(inside.truth.slopes) * inside.error_bounds.adjoint_magnitudes
     w = g[:, :, None] * np.abs(inside.truth.states)[:-1, None]
     return np.moveaxis(w, -1, 0), np.moveaxis(g, -1, 0)
 

@@ -116,7 +116,7 @@ def test_each_number_of_an_activation_has_its_place(
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("what", ["kinks", "creases"])
-def test_a_kink_or_crease_at_the_very_edge_of_the_spread_counts(
+def test_a_kink_or_crease_at_the_very_edge_of_the_bound_counts(
     what: str, sign: float, odd: Callable[[Activation], None]
 ) -> None:
     case, model, E_z = argument_at_zero()
@@ -124,30 +124,30 @@ def test_a_kink_or_crease_at_the_very_edge_of_the_spread_counts(
     for place in (E_z, math.nextafter(E_z, 0.0), math.nextafter(E_z, 1.0)):
         odd(replace(model, **{what: (sign * place,)}))
         assert_bounds(case)
-        found.append(envelope(case).spread.slopes.item())
+        found.append(envelope(case).error_bounds.slopes.item())
     assert found[0] == found[1] > found[2]
 
 
-def test_growth_counts_up_to_a_spread_of_one_over_the_rate(odd: Callable[[Activation], None]) -> None:
+def test_growth_counts_up_to_a_bound_of_one_over_the_rate(odd: Callable[[Activation], None]) -> None:
     case, model, E_z = argument_at_zero()
     rate = next(r for k in range(-8, 9) if (r := (1.0 + k * 2.0**-52) / E_z) * E_z == 1.0)
     found = []
     for r in (rate, math.nextafter(rate, 0.0), rate * (1.0 + 2.0**-50)):
         odd(replace(model, local=lambda z, r=r: ODD.local(z)._replace(rate=r, curvature=1e3)))
         assert_bounds(case)
-        found.append(envelope(case).spread.states[1].item())
+        found.append(envelope(case).error_bounds.states[1].item())
     assert found[0] == pytest.approx(found[1], rel=1e-14)
     assert found[0] < found[2]
 
 
-def test_a_spread_of_zero_counts_at_a_kink_unless_it_is_settled(odd: Callable[[Activation], None]) -> None:
+def test_a_bound_of_zero_counts_at_a_kink_unless_it_is_settled(odd: Callable[[Activation], None]) -> None:
     case = row_of(("odd",), [1.0], [-0.75], 1.0, 5.0)
     for settled, slack in ((False, 5.0), (True, 5.0 * u * 1.375)):
         odd(replace(BROKEN, settled=settled))
         assert_bounds(case)
-        spread = envelope(case).spread
-        assert spread.arguments.item() == 0.0
-        assert spread.slopes.item() == pytest.approx(slack)
+        error_bounds = envelope(case).error_bounds
+        assert error_bounds.arguments.item() == 0.0
+        assert error_bounds.slopes.item() == pytest.approx(slack)
 
 
 def test_an_infinite_slope_or_bound_decides_nothing(odd: Callable[[Activation], None]) -> None:
@@ -169,7 +169,7 @@ def test_an_overflow_in_one_case_decides_nothing_of_it_alone(odd: Callable[[Acti
     assert linearisation(envelope(case)).decided.tolist() == [False, True]
 
 
-def test_a_state_counts_with_its_spread_in_what_may_overflow() -> None:
+def test_a_state_counts_with_its_bound_in_what_may_overflow() -> None:
     decided = [found.decided for found in assert_bounds(wide_argument(steps=49))]
     assert decided == sorted(decided, reverse=True)
     assert 0 < sum(decided) < len(decided)
@@ -226,7 +226,7 @@ def test_a_system_may_hold_any_numbers(values: tuple[float, ...], width: int) ->
 
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("state", [8.0, -8.0, 0.125])
-def test_the_allowance_is_held_against_the_largest_component(state: float, width: int) -> None:
+def test_the_underflow_term_is_held_against_the_largest_component(state: float, width: int) -> None:
     case = small_gradients(state, width, steps=61)
     decided = [found.decided for found in assert_bounds(case)]
     assert decided == sorted(decided)

@@ -8,8 +8,9 @@ import pytest
 from exact import EXACT_ACTIVATIONS, MP_ACTIVATIONS, gradient, mpf
 
 from chainback import Case, Chain, draw
-from chainback.truth.chain_bound import components_of, envelope
+from chainback.truth.chain_bound import envelope
 from chainback.truth.chain_gradient import solve, true_gradient
+from chainback.truth.envelope import components_of
 
 f32: Any = np.float32
 
@@ -33,7 +34,7 @@ def assert_truth(case: Case, number, activations) -> None:
     for layer, state in enumerate(states):
         for j, value in enumerate(state):
             error = abs(float(number(float(truth.states[layer, j, 0])) - value))
-            assert error <= 2.0**-24 * max(bounds.spread.states[layer, j, 0], 2.0**-24 * abs(float(value)), 1e-38)
+            assert error <= 2.0**-24 * max(bounds.error_bounds.states[layer, j, 0], 2.0**-24 * abs(float(value)), 1e-38)
     assert bounds.decided.all()
     exact = exact_components(dweights, dbiases, lambda v: v)
     for got, expected, bound in zip(bounds.reference[0], exact, bounds.bound[0], strict=True):

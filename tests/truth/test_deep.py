@@ -9,7 +9,7 @@ from agreement import assert_same
 
 from chainback import Case, draw
 from chainback.problems.ensembles import ENSEMBLES, draw_unpadded
-from chainback.truth import chain_forward_error, chain_gradient
+from chainback.truth import chain_forward_error, chain_gradient, recurrences
 from chainback.truth.chain_bound import Derived, envelope
 
 #: (depth, width, rows), each deep.
@@ -19,7 +19,7 @@ SHAPES = ((65, 1, 1), (400, 1, 3), (200, 2, 1), (300, 3, 1), (5000, 1, 1))
 def generally(case: Case, monkeypatch: pytest.MonkeyPatch) -> Derived:
     """The envelope by the loops that serve every batch."""
     with monkeypatch.context() as patched:
-        for module in (chain_gradient, chain_forward_error):
+        for module in (recurrences, chain_gradient, chain_forward_error):
             patched.setattr(module, "is_deep", lambda layers: False)
         return envelope(case)
 
@@ -28,8 +28,9 @@ def assert_equal(deep: Derived, general: Derived, ulps: float = 2.0**10) -> None
     """Equal but for the last bits, of what is decided; and what is decided is equal."""
     assert np.array_equal(deep.decided, general.decided)
     for name in ("arguments", "states", "slopes", "adjoints", "weight_gradients", "bias_gradients"):
-        room = getattr(general.spread, name)[..., general.decided]
-        assert_same(f"spread of {name}", getattr(deep.spread, name)[..., deep.decided], room, ulps * 2.0**-53 * room)
+        room = getattr(general.error_bounds, name)[..., general.decided]
+        found = getattr(deep.error_bounds, name)[..., deep.decided]
+        assert_same(f"error bound of {name}", found, room, ulps * 2.0**-53 * room)
         truths = (getattr(inside.truth, name)[..., general.decided] for inside in (deep, general))
         assert_same(name, *truths, room * 2.0**-26)
     assert_same(
@@ -46,15 +47,15 @@ def test_a_deep_chain_has_the_truth_and_the_bound_that_the_loops_give(
 ) -> None:
     for depth, width, rows in SHAPES[: 5 if name in ("deep", "alive") else 4]:
         for case in draw_unpadded(name, seed=depth, depth=depth, width=width, rows=rows, count=2 if depth < 99 else 1):
-            assert chain_gradient.is_deep(chain_gradient.batch_last(case.chain.biases))
+            assert recurrences.is_deep(chain_gradient.batch_last(case.chain.biases))
             assert_equal(envelope(case), generally(case, monkeypatch))
 
 
 def test_a_deep_chain_is_solved_at_once_unless_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[int] = []
-    run = chain_forward_error._Recursion.run
+    run = chain_forward_error._Recurrence.run
     monkeypatch.setattr(
-        chain_forward_error._Recursion, "run", lambda self, block: ran.append(len(self.names)) or run(self, block)
+        chain_forward_error._Recurrence, "run", lambda self, chunk: ran.append(len(self.names)) or run(self, chunk)
     )
     for name, depth, expected in (("deep", 5000, []), ("kinks", 300, []), ("saturated", 300, [300])):
         envelope(draw(name, seed=3, depth=depth, width=1, batch=0, rows=1))
@@ -64,9 +65,9 @@ def test_a_deep_chain_is_solved_at_once_unless_that_fails(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("module", "name", "wrong"),
     [
-        (chain_gradient, "_SETTLED", 2.0**-30),  # taken for solved too early
-        (chain_gradient, "forward_substitute", lambda couplings, rhs: rhs),  # no substitution: each layer by itself
-        (chain_gradient, "_tbtrs", lambda diagonals, rhs, uplo, diag: (rhs,)),
+        (recurrences, "_CONVERGED", 2.0**-30),  # taken for solved too early
+        (recurrences, "forward_substitute", lambda couplings, rhs: rhs),  # no substitution: each layer by itself
+        (recurrences, "_tbtrs", lambda diagonals, rhs, uplo, diag: (rhs,)),
     ],
 )
 def test_a_way_of_its_own_that_is_wrong_is_noticed(
@@ -77,7 +78,7 @@ def test_a_way_of_its_own_that_is_wrong_is_noticed(
     assert_equal(envelope(case), right)
     monkeypatch.setattr(module, name, wrong)
     if name == "forward_substitute":  # Newton then gives up, and the loop is right
-        monkeypatch.setattr(chain_forward_error._Recursion, "run", lambda self, block: None)
+        monkeypatch.setattr(chain_forward_error._Recurrence, "run", lambda self, chunk: None)
     with pytest.raises(AssertionError):
         assert_equal(envelope(case), right)
 

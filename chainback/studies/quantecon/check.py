@@ -89,9 +89,9 @@ def _reverse(weights: Array, biases: Array) -> Array:
 
 def _errors(within: Derived) -> tuple[np.ndarray, np.ndarray]:
     """Return how far a right δ∘x, and a right δ, may be from the truth."""
-    spread, truth = within.spread, within.truth
-    moved, slopes, states = spread.slopes[:, 0, 0], truth.slopes[:, 0, 0], truth.states[:-1, 0, 0]
-    shifted = spread.states[:-1, 0, 0]
+    error_bounds, truth = within.error_bounds, within.truth
+    moved, slopes, states = error_bounds.slopes[:, 0, 0], truth.slopes[:, 0, 0], truth.states[:-1, 0, 0]
+    shifted = error_bounds.states[:-1, 0, 0]
     products = np.abs(slopes) * shifted + moved * (np.abs(states) + shifted)
     return products + FLOAT32.unit_roundoff * np.abs(slopes * states) * (1 + 1e-3), moved
 
@@ -154,7 +154,7 @@ def _solution_rows(stream: str, states: tuple[Array, Array], gradients: tuple[Ar
 def _update_rows(stream: str, chain: Chain, within: Derived, found: dict[str, Array]) -> list[Row]:
     rows, step = [], np.float32(STEP)
     old = {"w": chain.weights[:, 0, 0], "b": chain.biases[:, 0]}
-    bounds = {"w": within.spread.weight_gradients, "b": within.spread.bias_gradients}
+    bounds = {"w": within.error_bounds.weight_gradients, "b": within.error_bounds.bias_gradients}
     for name, gradients in found.items():
         for letter, gradient in zip("wb", np.asarray(gradients).reshape(-1, 2).T, strict=True):
             new = old[letter] - step * gradient
