@@ -34,35 +34,31 @@ if TYPE_CHECKING:
     from chainback.versions.history import history
     from chainback.versions.upgrade import bisect, upgrade
 
-#: Each public name, and the module that has it.
-_HOMES = {
-    "Activation": "operations.elementwise",
-    "Case": "problems.chain",
-    "Chain": "problems.chain",
-    "ENGINES": "engines.registry",
-    "Verdict": "judging.judgement",
-    "audit": "studies.audit",
-    "baseline": "versions.baseline",
-    "bisect": "versions.upgrade",
-    "compare": "reporting.comparison",
-    "draw": "problems.ensembles",
-    "errors": "errors",
-    "explain": "diagnosis.explanation",
-    "extended_jacobian": "engines.triangular",
-    "gradient": "engines.registry",
-    "history": "versions.history",
-    "judge": "judging.judgement",
-    "lecture": "studies.quantecon.lecture",
-    "merge": "reporting.shards",
-    "rebuild": "problems.ensembles",
-    "register": "operations.activations",
-    "replay": "diagnosis.replay",
-    "show": "reporting.pages.show",
-    "states": "engines.networks",
-    "strategies": "problems.strategies",
-    "upgrade": "versions.upgrade",
-    "verify": "running.campaign",
+#: The public names, by the module that has them.
+_NAMES = {
+    "diagnosis.explanation": ("explain",),
+    "diagnosis.replay": ("replay",),
+    "engines.networks": ("states",),
+    "engines.registry": ("ENGINES", "gradient"),
+    "engines.triangular": ("extended_jacobian",),
+    "judging.judgement": ("Verdict", "judge"),
+    "operations.activations": ("register",),
+    "operations.elementwise": ("Activation",),
+    "problems.chain": ("Case", "Chain"),
+    "problems.ensembles": ("draw", "rebuild"),
+    "reporting.comparison": ("compare",),
+    "reporting.pages.show": ("show",),
+    "reporting.shards": ("merge",),
+    "running.campaign": ("verify",),
+    "studies.audit": ("audit",),
+    "studies.quantecon.lecture": ("lecture",),
+    "versions.baseline": ("baseline",),
+    "versions.history": ("history",),
+    "versions.upgrade": ("bisect", "upgrade"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+#: The public modules.
+_MODULES = {"errors": "errors", "strategies": "problems.strategies"}
 
 __all__ = [
     "ENGINES",
@@ -95,10 +91,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-    return module if _HOMES[name].rpartition(".")[2] == name and not hasattr(module, name) else getattr(module, name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

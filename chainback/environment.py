@@ -1,6 +1,6 @@
-"""What produced a report: versions, machine, flags. No import of JAX is needed to ask.
+"""Environment: versions, machine and flags that a report was made under; and how JAX is started.
 
-And the one place where JAX, which reads its environment as it is imported, may refuse it.
+Asking needs no JAX. JAX reads environment variables as it is imported; `start_jax` is where it may refuse them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _PACKAGES = ("chainback", "jax", "jaxlib", "numpy", "scipy", "pandas", "hypothes
 _VARIABLES = ("JAX_", "XLA_", "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "OMP_NUM_THREADS")
 #: Of glibc's <malloc.h>.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-#: Variables that only say where something lies.
-_PLACES = ("_DIR", "_PATH", "_FILE")
+#: Variables that only name a folder or file.
+_PATHS = ("_DIR", "_PATH", "_FILE")
 
 
 def version(package: str) -> str:
@@ -47,7 +47,7 @@ def user_cache() -> Path:
 
 
 def start_jax() -> None:
-    """Import JAX, for the commands that are about to need it, and have their process keep what it compiles, and memory.
+    """Import JAX, and have this process cache compiled programs and reuse memory.
 
     Raises:
         UsageError: JAX does not start, as with an environment variable that it cannot read.
@@ -61,10 +61,10 @@ def start_jax() -> None:
 
 
 def _keep_memory() -> None:
-    """Have glibc keep what arrays leave behind for the next ones; another C library is left as it is.
+    """Have glibc reuse the memory of freed arrays; another C library is left as it is.
 
-    By default the memory of a large array goes back to the system, which then hands it out anew page by page. Of the
-    processor's time that verifying a batch takes this was 15 to 35 %; the peak of memory stays what it was.
+    By default the memory of a large array goes back to the system, which maps it anew page by page. Reusing it saves 15 to
+    35 % of the processor time of a batch, and the peak stays the same (`reports/notes-speed.md`).
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -73,13 +73,12 @@ def _keep_memory() -> None:
 
 
 def _keep_compiled() -> None:
-    """Have JAX keep what it compiles, for the next process: in `JAX_COMPILATION_CACHE_DIR`, or in the user's cache.
+    """Have JAX cache compiled programs for the next process: in `JAX_COMPILATION_CACHE_DIR`, or in the user's cache.
 
-    A compiled program runs on the processor that it was compiled for, so each kind has a folder of its own there. JAX looks
-    a program up by all that decides it: the program, its own version and the compiler's, flags, and the device. With
-    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew. So is a program whose file cannot be read,
-    or written, as where a process died while it wrote it, or another one is writing it now: JAX would warn of each, in each
-    run.
+    A compiled program runs on the processor that it was compiled for, so each kind of processor has its own folder there.
+    JAX's key covers the program, the versions of JAX and of the compiler, flags, and the device. With
+    `JAX_ENABLE_COMPILATION_CACHE=false` everything is compiled anew. So is a program whose file cannot be read or written,
+    because a process died while writing it or another one is writing it now; JAX's warning of that is suppressed.
     """
     jax = importlib.import_module("jax")
     settings: dict[str, Any] = {
@@ -92,25 +91,25 @@ def _keep_compiled() -> None:
     for name, value in settings.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
-    warnings.filterwarnings("ignore", _UNREADABLE)
-    importlib.import_module("jax.monitoring").register_event_listener(_listen)
+    warnings.filterwarnings("ignore", _CACHE_WARNING)
+    importlib.import_module("jax.monitoring").register_event_listener(_count_cache_event)
 
 
-#: How JAX warns of it.
-_UNREADABLE = "Error (reading|writing) persistent compilation cache entry"
-#: How often JAX looked for a compiled program, and found it.
-_LOOKED = {"/jax/compilation_cache/compile_requests_use_cache": 0, "/jax/compilation_cache/cache_hits": 0}
+#: How that warning begins.
+_CACHE_WARNING = "Error (reading|writing) persistent compilation cache entry"
+#: How often JAX has looked up a compiled program, and found it.
+_CACHE_EVENTS = {"/jax/compilation_cache/compile_requests_use_cache": 0, "/jax/compilation_cache/cache_hits": 0}
 
 
-def _listen(event: str, **_: Any) -> None:
-    if event in _LOOKED:
-        _LOOKED[event] += 1
+def _count_cache_event(event: str, **_: Any) -> None:
+    if event in _CACHE_EVENTS:
+        _CACHE_EVENTS[event] += 1
 
 
 def compiled_before() -> dict[str, int]:
-    """Return how many programs JAX has looked for in its cache of compiled ones, and how many it took from there."""
-    looked, found = _LOOKED.values()
-    return {"programs": looked, "taken_from_cache": found}
+    """Return how many programs JAX has looked up in its compilation cache, and how many it found there."""
+    requested, found = _CACHE_EVENTS.values()
+    return {"programs": requested, "taken_from_cache": found}
 
 
 def environment(now: datetime) -> dict[str, Any]:
@@ -128,7 +127,7 @@ def environment(now: datetime) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "variables": {
-            k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES) and not k.endswith(_PLACES)
+            k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES) and not k.endswith(_PATHS)
         },
         "byte_order": sys.byteorder,
     }

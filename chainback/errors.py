@@ -1,4 +1,4 @@
-"""The exceptions that a caller of chainback may meet."""
+"""Exceptions that chainback raises, and any exception as one sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class ChainbackError(Exception):
 
 
 class UsageError(ChainbackError, ValueError):
-    """Something that was asked for, or handed in, cannot be used; the message says what came and what to do."""
+    """An argument, a file or an option cannot be used; the message says what came and what to do."""
 
 
 class BuildError(ChainbackError):
@@ -18,11 +18,15 @@ class BuildError(ChainbackError):
 
 
 class EngineError(ChainbackError):
-    """An engine gave no usable answer; the message is one sentence that says what it did instead."""
+    """An engine returned no usable result; the message is one sentence that says what it did instead."""
 
 
 def sentence(error: BaseException) -> str:
-    """Return what a stranger's exception says: its type and first line, short, in characters that any file can hold."""
+    """Return an exception as a sentence: its type and the first line of its message, short and printable.
+
+    Args:
+        error: Any exception, those of user code included, whose message may be unreadable.
+    """
     try:
         text = (str(error).splitlines() or [""])[0]
     except Exception:  # even its message may raise

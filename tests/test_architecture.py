@@ -187,6 +187,16 @@ def test_public_names_resolve() -> None:
         chainback.nonsense  # noqa: B018
 
 
+def test_type_checkers_see_the_public_names() -> None:
+    """Imports for type checkers, the table of modules and `__all__` name the same things."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    modules = {name: f"chainback.{path}".rpartition(".")[0] for name, path in chainback._MODULES.items()}
+    assert seen == {name: f"chainback.{module}" for name, module in chainback._HOMES.items()} | modules
+    assert set(seen) == set(chainback.__all__)
+
+
 def test_no_module_bears_the_name_of_a_public_name() -> None:
     """Else `chainback.verify` would be a module once that was imported."""
     assert ROOMS & set(chainback.__all__) == {"errors"}
