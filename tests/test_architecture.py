@@ -22,7 +22,6 @@ MOST_FLOORS = 12
 BY_NAME = {
     "__init__.py": "the public names",
     "environment.py": "JAX, when a command runs",
-    "cli/main.py": "rooms that import JAX, when their command runs",
     "engines/user_engines.py": "an engine of the user's own",
     "diagnosis/explanation.py": "a chain of the user's own",
     "processes/worker.py": "what a worker runs",

@@ -1,4 +1,4 @@
-"""Options of the command line: how values are read, and the options that are a request's arguments."""
+"""Options of the command line: how values are read, what several commands share, and a request's arguments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,25 @@ from typing import Any
 
 import click
 
+from chainback.reporting.pages.show import FORMATS
 from chainback.running.request import Option, Request, option_name
 
-__all__ = ["OWN_ENGINES", "Duration", "Names", "Numbers", "WholeNumber", "engines_of", "request_of", "request_options"]
+__all__ = [
+    "MARKDOWN",
+    "OPEN",
+    "OUTPUT",
+    "OWN_ENGINES",
+    "PICTURES",
+    "PLATFORM",
+    "Duration",
+    "Names",
+    "Numbers",
+    "WholeNumber",
+    "engines_of",
+    "picture_option",
+    "request_of",
+    "request_options",
+]
 
 
 class WholeNumber(click.ParamType):
@@ -82,10 +98,45 @@ class Duration(click.ParamType):
         return float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
+class Picture(click.Path):
+    """A file for a picture: refused at once, not when all is done."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if Path(value).suffix not in (".html", ".svg", ".png"):
+            self.fail(f"{value!r} is no picture: end it in .html, .svg or .png", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PLATFORM = click.option("--platform", help="Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]")
+OUTPUT = click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("chainback-report"),
+    show_default=True,
+    help="Folder for the CSV files.",
+)
+MARKDOWN = click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
+PICTURES = click.option(
+    "--pictures",
+    type=click.Choice(FORMATS),
+    help="Write each chart of the page as a picture, too, into a folder beside it.",
+)
+OPEN = click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 #: Engines of the user's own, beside those of `--engines`.
 OWN_ENGINES = click.option(
     "--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own; may be given repeatedly."
 )
+
+
+def picture_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option `--picture`, whose help says what is drawn."""
+    return click.option("--picture", type=Picture(), help=f"Draw {what}, too: .html, .svg or .png.")
+
+
 #: How each kind of option is read.
 _TYPES: dict[str, Any] = {
     "whole number": WholeNumber(),

@@ -13,29 +13,24 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from chainback.errors import ChainbackError
 from chainback.reporting.ci import announce
 from chainback.reporting.pages.html import text, write_page
-from chainback.reporting.pages.show import FORMATS, write_pictures
+from chainback.reporting.pages.show import write_pictures
 from chainback.reporting.report import REPORT_FILES
 
 __all__ = [
-    "OPEN",
-    "PICTURES",
     "annotate",
+    "annotate_comparison",
+    "drawings",
     "leave_page",
     "name_files",
     "name_report",
     "open_page",
+    "print_step",
     "progress_bar",
     "to_log",
 ]
-
-PICTURES = click.option(
-    "--pictures",
-    type=click.Choice(FORMATS),
-    help="Write each chart of the page as a picture, too, into a folder beside it.",
-)
-OPEN = click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
 
 
 @contextmanager
@@ -49,14 +44,14 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def leave_page(what: Any, path: Path, *, show: bool, quiet: bool = False, pictures: str | None = None) -> None:
-    """Write a page, show it where that is asked for, and say its facts in a CI's log, where nobody sees pages."""
+    """Write a page, open it where that is asked for, and print its facts into a CI's log, where pages are not seen."""
     write_page(what, path)
     if pictures:
         written = write_pictures(what, path, pictures)
-        text_of = (
+        summary = (
             f"Drew {len(written)} pictures in {written[0].parent}." if written else "The page has no charts to draw."
         )
-        click.echo(text_of, err=quiet)
+        click.echo(summary, err=quiet)
     if not quiet:
         to_log(text(what))
     if show:
@@ -81,6 +76,16 @@ def annotate(report: Any) -> None:
     announce(report.markdown(), wrong, click.echo)
 
 
+def annotate_comparison(found: Any, markdown: bool) -> None:
+    """Print a comparison, as text or as Markdown; annotate a CI's run with what is worse, and write its step summary."""
+    if markdown:
+        click.echo(found.markdown())
+    else:
+        found.print(Console())
+    worse = [(f"{row['outcome']}: {row['row']}", f"{row['moved']} {row['note']}".strip()) for row in found.worse]
+    announce(found.markdown(), worse, click.echo)
+
+
 def name_files(files: Sequence[Path], quiet: bool = False) -> None:
     """Name the files that were written; beside Markdown, which is for a pull request, not where that goes."""
     named = [str(file) for file in files if file.exists()]
@@ -92,3 +97,23 @@ def name_report(output: Path) -> str:
     """Return the sentence that names the files of a report."""
     files = [name for name in REPORT_FILES if (output / name).exists()]
     return f"Wrote {output}/{', '.join(files[:-1])} and {files[-1]}."
+
+
+def print_step(what: str) -> None:
+    """Print what is being done, to stderr."""
+    click.echo(f"{what} …", err=True)
+
+
+def drawings() -> Any:
+    """Return the module that draws pictures.
+
+    Raises:
+        ChainbackError: plotly is not installed.
+    """
+    try:
+        from chainback.reporting.pages import drawings
+    except ModuleNotFoundError as error:
+        raise ChainbackError(
+            f"cannot draw pictures: {error.name} is not there: pip install 'chainback[pictures]'"
+        ) from None
+    return drawings

@@ -7,8 +7,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from chainback.cli.options import request_of, request_options
-from chainback.cli.output import OPEN, annotate, leave_page, name_report, progress_bar
+from chainback.cli.options import OPEN, request_of, request_options
+from chainback.cli.output import annotate, leave_page, name_report, progress_bar
 from chainback.processes.hosts import verify_on_hosts
 from chainback.processes.worker import supervise
 from chainback.reporting.report import replay_command

@@ -13,9 +13,9 @@ import pytest
 import chainback
 
 SUPPORT = Path(__file__).parents[1] / "support"
-#: Where a command finds the twins, an engine of `test_devices`, and the chainback that the tests import.
-PATH = os.pathsep.join((str(SUPPORT), str(SUPPORT.parent / "engines"), str(Path(chainback.__file__).parents[1])))
-FAST = ("--engines", "none", "--engine", "twins:right", "--depths", "3")
+#: Where a command finds the broken engines, and the chainback that the tests import.
+PATH = os.pathsep.join((str(SUPPORT), str(Path(chainback.__file__).parents[1])))
+FAST = ("--engines", "none", "--engine", "broken_engines:right", "--depths", "3")
 
 
 def run(*arguments: str, cwd: Path, timeout: float = 240, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def test_an_accepted_run(tmp_path) -> None:
     done = run("verify", "--cases", "2e2", *FAST, "--output", "out", "--junit", "ci/junit.xml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ACCEPTED" in done.stdout
-    assert "twins:right" in done.stdout
+    assert "broken_engines:right" in done.stdout
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"tolerance.csv", "agreement.csv", "environment.json"}
     assert (tmp_path / "ci" / "junit.xml").exists()
     assert done.stderr == ""
@@ -49,23 +49,23 @@ def test_a_rejected_run_tells_what_and_how_to_look_closer(tmp_path) -> None:
         "--engines",
         "none",
         "--engine",
-        "twins:scaled_bias",
+        "broken_engines:scaled_bias",
         "--depths",
         "3",
         "--quiet",
     )
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 1
-    assert "REJECTED twins:scaled_bias (batched) on lecture@1:0:3x1:" in done.stdout.replace("\n", " ")
+    assert "REJECTED broken_engines:scaled_bias (batched) on lecture@1:0:3x1:" in done.stdout.replace("\n", " ")
     assert "Traceback" not in done.stdout + done.stderr
     command = next(line for line in done.stdout.splitlines() if line.startswith("Look closer: chainback "))
     again = run(*command.removeprefix("Look closer: chainback ").split(), cwd=tmp_path)
     assert again.returncode == 1
     assert "db_1[0]: got" in again.stdout
-    assert "Smallest chain found on which twins:scaled_bias still fails: 1 layer of width 1" in " ".join(
+    assert "Smallest chain found on which broken_engines:scaled_bias still fails: 1 layer of width 1" in " ".join(
         again.stdout.split()
     )
-    reproducer = again.stdout[again.stdout.index("# twins:scaled_bias with jax") :]
+    reproducer = again.stdout[again.stdout.index("# broken_engines:scaled_bias with jax") :]
     code = [sys.executable, "-c", reproducer]
     alone = subprocess.run(code, capture_output=True, text=True, cwd=SUPPORT, timeout=120, check=False)
     assert alone.stdout.strip().endswith("WRONG"), alone.stderr
@@ -77,7 +77,17 @@ def test_compare_and_its_exit_codes(tmp_path) -> None:
         ("fewer", ("--engines", "none")),
         ("other", ("--engines", "none", "--seed", "1")),
     ):
-        asked = ("--cases", "40", "--engine", "twins:right", *arguments, "--depths", "3", "--ensembles", "lecture")
+        asked = (
+            "--cases",
+            "40",
+            "--engine",
+            "broken_engines:right",
+            *arguments,
+            "--depths",
+            "3",
+            "--ensembles",
+            "lecture",
+        )
         run("verify", *asked, "--output", name, "--quiet", cwd=tmp_path)
     same = run("compare", "right", "right", cwd=tmp_path)
     assert same.returncode == 0, same.stderr
@@ -114,7 +124,7 @@ def test_shards_are_merged(tmp_path) -> None:
 
 def test_answers_are_held_to_another_arithmetic(tmp_path) -> None:
     asked = ("verify", "--cases", "100", "--ensembles", "wide", "--depths", "4", "--widths", "4", "--engines", "none")
-    asked += ("--engine", "twins:tf32_products", "--quiet")
+    asked += ("--engine", "broken_engines:tf32_products", "--quiet")
     assert run(*asked, "--judged-as", "tf32", cwd=tmp_path).returncode == 0
     done = run(*asked, "--judged-as", "float32", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
@@ -135,12 +145,12 @@ def test_answers_are_held_to_another_arithmetic(tmp_path) -> None:
 def test_two_devices_are_compared(tmp_path) -> None:
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     asked = ("verify", "--cases", "100", "--depths", "3", "--ensembles", "lecture", "--platform", "cpu:0,cpu:1")
-    own = ("--engines", "none", "--engine", "test_devices:by_default_device", "--output", "out")
+    own = ("--engines", "none", "--engine", "broken_engines:wrong_on_the_second_device", "--output", "out")
     done = run(*asked, *own, cwd=tmp_path, **flags)
     text = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stderr
-    assert "REJECTED test_devices:by_default_device@cpu:1 (batched) on lecture@1:0:3x1:" in text
-    assert "REJECTED pairs of engines: engine a test_devices:by_default_device@cpu:0, engine b" in text
+    assert "REJECTED broken_engines:wrong_on_the_second_device@cpu:1 (batched) on lecture@1:0:3x1:" in text
+    assert "REJECTED pairs of engines: engine a broken_engines:wrong_on_the_second_device@cpu:0, engine b" in text
     command = next(line for line in done.stdout.splitlines() if line.startswith("Look closer: chainback "))
     assert command.endswith(" --platform cpu:1")
     again = command.removeprefix("Look closer: chainback ").split()
@@ -274,7 +284,7 @@ def test_interrupted_by_ctrl_c(tmp_path) -> None:
         "--engines",
         "none",
         "--engine",
-        "twins:sleeps",
+        "broken_engines:sleeps",
     ]
     process = subprocess.Popen(
         [*command, "--depths", "3"],

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import broken_engines
 import jax
 import numpy as np
 import pytest
-import twins
 from rich.console import Console
 
 import chainback
@@ -66,7 +66,7 @@ def test_bounds_of_the_layers_are_sharp() -> None:
 
 
 @pytest.mark.parametrize(
-    ("twin", "word"),
+    ("broken", "word"),
     [
         ("scaled_bias", "db_1[0]"),
         ("first_half_zero", "got 0"),
@@ -74,9 +74,9 @@ def test_bounds_of_the_layers_are_sharp() -> None:
         ("raises", "it raised RuntimeError"),
     ],
 )
-def test_a_rejected_case_is_shrunk_and_reproduced(twin: str, word: str) -> None:
+def test_a_rejected_case_is_shrunk_and_reproduced(broken: str, word: str) -> None:
     case_id = draw("mixed", seed=0, depth=7, width=2, batch=1, rows=8).ids[2]
-    again = replay(case_id, engines=[f"twins:{twin}"])
+    again = replay(case_id, engines=[f"broken_engines:{broken}"])
     assert again.exit_code == 1
     done = again.engines[0]
     assert word in done.reason
@@ -84,12 +84,12 @@ def test_a_rejected_case_is_shrunk_and_reproduced(twin: str, word: str) -> None:
     assert (done.smallest.chain.depth, done.smallest.chain.width) == (1, 1)
     numbers = np.concatenate([np.ravel(a) for a in (done.smallest.chain.weights, done.smallest.chain.biases)])
     assert set(np.abs(numbers)) <= {0.0, 1.0}
-    assert f"from twins import {twin} as engine" in done.script
+    assert f"from broken_engines import {broken} as engine" in done.script
 
 
 def test_a_fault_of_the_batch_alone_is_told_apart() -> None:
     case_id = draw("lecture", seed=0, depth=4, width=1, batch=0, rows=8).ids[1]
-    again = replay(case_id, engines=["twins:wrong_in_one_case_of_a_large_batch"])
+    again = replay(case_id, engines=["broken_engines:wrong_in_one_case_of_a_large_batch"])
     assert again.exit_code == 1
     assert again.engines[0].reason.startswith("right alone, but in its batch of 8: d")
     assert again.engines[0].smallest is None
@@ -119,7 +119,7 @@ def test_a_fault_of_one_execution_is_found_and_shrunk_in_it(eager: bool, word: s
 
 def test_a_fault_of_repetition_is_told() -> None:
     case_id = draw("lecture", seed=0, depth=3, width=1, batch=0, rows=8).ids[0]
-    again = replay(case_id, engines=[twins.other_bits_every_other_call])
+    again = replay(case_id, engines=[broken_engines.other_bits_every_other_call])
     assert (again.exit_code, again.engines[0].reason) == (
         1,
         "batched: right at first, but when run again: it gave other bits",
@@ -189,7 +189,7 @@ def test_reproducers_compute_what_the_engine_does(engine: str, tmp_path) -> None
     assert "right" in out
     expected = judgement.envelope.reference[0].reshape(-1)[10 * width * width + 3]
     assert f"expected {expected:.9g} +- " in out
-    # The wrong twin: with the component's own wrong value in place of the computed one, it says WRONG.
+    # The negative control: with the component's own wrong value in place of the computed one, it says WRONG.
     assert "right" in execute(script(engine, case, judgement, "nowhere", "eager"), tmp_path)
     wrong = text.replace("got = float(dbiases[1, 1])", f"got = {float(dbiases[1, 1])!r}")
     assert wrong != text
@@ -204,4 +204,4 @@ def test_bad_ids_are_refused() -> None:
     with pytest.raises(UsageError, match="engine 'backward' is not known"):
         replay("lecture@1:0:8x1:3:17", engines=["backward"])
     assert chainback.rebuild("lecture@1:0:8x1:3:17").chain.depth == 8
-    assert twins.not_callable == 3
+    assert broken_engines.not_callable == 3

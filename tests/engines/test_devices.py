@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import broken_engines
 import jax
 import numpy as np
 import pandas as pd
@@ -145,15 +146,6 @@ def test_one_faulty_device_of_eight_is_rejected(monkeypatch) -> None:
     assert judged["rejected"].between(1, judged["cases"] / DEVICES + 2).all(), "the other seven are right"
 
 
-def by_default_device(weights: Any, biases: Any, *rest: Any) -> Any:
-    """An engine of a user's own, right but on the second device."""
-    dweights, dbiases = map(np.array, ENGINES["reverse-scan"](weights, biases, *rest))
-    (device,) = jax.numpy.zeros(()).devices()
-    if device.id == 1:
-        dbiases[:, 0] *= np.float32(1 + 2.0**-12)
-    return dweights, dbiases
-
-
 @eight
 def test_two_platforms_are_one_report(monkeypatch) -> None:
     found, at_work = devices_at_work(monkeypatch, **SOME | {"activations": True, "samples": True}, **TWO)
@@ -184,7 +176,7 @@ def test_two_platforms_are_one_report(monkeypatch) -> None:
 @eight
 @pytest.mark.parametrize("whose", ["ours", "the user's"])
 def test_a_fault_of_one_device_is_rejected_there_and_shown_as_disagreement(monkeypatch, whose: str) -> None:
-    engines = ["reverse-scan"] if whose == "ours" else [by_default_device]
+    engines = ["reverse-scan"] if whose == "ours" else [broken_engines.wrong_on_the_second_device]
     if whose == "ours":
         on_device(monkeypatch, 1)
     found = verify(**SOME | {"engines": engines}, **TWO)

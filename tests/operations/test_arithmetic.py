@@ -36,7 +36,7 @@ def test_short_factors_lose_what_their_significand_lacks(name: str, bits: int, t
     lost = np.abs(shortened(factors, bits, to_nearest) / exact - 1.0)
     # Both factors of a product are shortened.
     assert (1.0 + lost.max()) ** 2 - 1.0 <= arithmetic.product_roundoff
-    # The wrong twin: a model with one bit more is exceeded, and so is bfloat16's by a truncation.
+    # The negative control: a model with one bit more is exceeded, and so is bfloat16's by a truncation.
     assert lost.max() > 0.99 * (arithmetic.product_roundoff / 2.0)
     if to_nearest:
         assert np.abs(shortened(factors, bits, False) / exact - 1.0).max() > 1.9 * 2.0**-bits
@@ -103,5 +103,5 @@ def test_gamma_bounds_a_product_of_roundings() -> None:
         assert (1 + u) ** n - 1 <= gamma(n, u)
         assert 1 - (1 - u) ** n <= gamma(n, u)
     assert gamma(2**24, u) == float("inf")
-    # The wrong twin: n u alone is exceeded.
+    # The negative control: n u alone is exceeded.
     assert (1 + u) ** 1000 - 1 > 1000 * u

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import broken_engines
 import pandas as pd
 import pytest
-import twins
 
 import chainback
 from chainback import Verdict, verify
@@ -118,7 +118,7 @@ def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_
     tmp_path, port, monkeypatch, left: int
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where the sleeper leaves its sign
-    slow = ("--engines", "none", "--engine", "twins:sleeps")
+    slow = ("--engines", "none", "--engine", "broken_engines:sleeps")
     started = [start(process, port, *slow, cwd=tmp_path) for process in (0, 1)]
     deadline = time.monotonic() + 100
     while not (tmp_path / "called").exists() and time.monotonic() < deadline:
@@ -135,11 +135,11 @@ def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_
     assert read_report(tmp_path / "out" / f"shard-{left + 1}-of-2").complete
     again = both(port, *slow, "--resume", cwd=tmp_path)
     assert [code for code, _, _ in again] == [0, 0], again
-    assert_same(read_report(tmp_path / "out"), verify(engines=[twins.sleeps], **RUN))
+    assert_same(read_report(tmp_path / "out"), verify(engines=[broken_engines.sleeps], **RUN))
 
 
 def test_a_process_that_cannot_run_is_named_in_the_report_of_the_others(tmp_path, port) -> None:
-    right = ("--engines", "none", "--engine", "twins:right")
+    right = ("--engines", "none", "--engine", "broken_engines:right")
     wrong = ("--engines", "none", "--engine", "nowhere:right")
     (code, out, _), (its_code, _, its_err) = both(port, *right, cwd=tmp_path, second=wrong)
     assert (code, its_code) == (3, 2)
@@ -149,7 +149,7 @@ def test_a_process_that_cannot_run_is_named_in_the_report_of_the_others(tmp_path
 
 
 def test_processes_of_two_runs_are_told_apart(tmp_path, port) -> None:
-    right = ("--engines", "none", "--engine", "twins:right")
+    right = ("--engines", "none", "--engine", "broken_engines:right")
     ended = both(port, *right, cwd=tmp_path, second=(*right, "--seed", "1"))
     for code, _, err in ended:
         assert (code, err) == (2, "chainback: process 1 is a shard of another run: it has another seed\n")
@@ -167,7 +167,7 @@ def test_a_process_that_nobody_meets_says_so(port) -> None:
 
 def test_a_process_that_stands_still_does_not_hold_the_others_up_for_ever(tmp_path, port, monkeypatch) -> None:
     monkeypatch.setattr("chainback.processes.hosts._SILENCE_S", 4.0)
-    asked = ("--engines", "none", "--engine", "twins:sleeps")
+    asked = ("--engines", "none", "--engine", "broken_engines:sleeps")
     other = start(1, port, *asked, cwd=tmp_path, start_new_session=True)
 
     def stop(done: int, *_: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_process_that_stands_still_does_not_hold_the_others_up_for_ever(tmp_pa
         with pytest.raises(
             ChainbackError, match=r"process 0 of 2 lost the others \(nothing was heard of them for 4 s\)"
         ):
-            verify_on_hosts(**where, engines=["twins:right"], progress=stop, **RUN)
+            verify_on_hosts(**where, engines=["broken_engines:right"], progress=stop, **RUN)
     finally:
         os.killpg(other.pid, signal.SIGKILL)
         other.communicate()

@@ -1,4 +1,4 @@
-"""What changed between two reports: each outcome, its wrong twin, and how often chance alone raises the alarm."""
+"""What changed between two reports: each outcome, its negative control, and how often chance alone raises the alarm."""
 
 from dataclasses import replace
 from functools import cache

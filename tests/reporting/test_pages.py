@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import broken_engines
 import pandas as pd
 import pytest
-import twins
 
 import chainback
 from chainback import compare, verify
@@ -35,7 +35,7 @@ def accepted() -> Report:
 
 @pytest.fixture(scope="module")
 def rejected() -> Report:
-    return verify(engines=[twins.scaled_bias], **SMALL, activations=False)
+    return verify(engines=[broken_engines.scaled_bias], **SMALL, activations=False)
 
 
 def visible(page: str) -> str:
@@ -129,7 +129,7 @@ def test_the_head_of_an_unfinished_run_claims_no_more_cases_than_were_asked_for(
 
 
 def test_an_answer_that_is_no_number_has_a_page() -> None:
-    report = verify(engines=[twins.returns_nan], **SMALL, activations=False)
+    report = verify(engines=[broken_engines.returns_nan], **SMALL, activations=False)
     assert "REJECTED" in visible(report_page(report))[:200]
 
 
@@ -171,7 +171,7 @@ def test_a_comparison_has_a_page(accepted: Report, rejected: Report) -> None:
 @pytest.fixture(scope="module")
 def often_rejected() -> Report:
     wide: dict[str, Any] = {**SMALL, "cases": 400, "depths": [2, 3, 4, 5]}
-    return verify(engines=["reverse-scan", twins.scaled_bias], **wide, activations=False)
+    return verify(engines=["reverse-scan", broken_engines.scaled_bias], **wide, activations=False)
 
 
 def test_of_many_rejections_the_first_are_open_and_none_is_left_out(often_rejected: Report) -> None:
@@ -318,7 +318,7 @@ def test_what_is_written_in_a_field_of_colours_stands_out_from_it(tmp_path: Path
     figure = embedded(charts, {"": charts.bits(pd.DataFrame(rows))})
     page = document(None, "bits", "", "", [], [Section("Bits", "", charts=figure)])
     assert set(inks(page, tmp_path)) == {"rgb(255, 255, 255)", "rgb(68, 68, 68)"}
-    assert len(set(inks(page.replace(" :not(.heatmap-label) >", ""), tmp_path))) == 1, "the wrong twin"
+    assert len(set(inks(page.replace(" :not(.heatmap-label) >", ""), tmp_path))) == 1, "the negative control"
 
 
 def inks(page: str, folder: Path) -> list[str]:
@@ -357,7 +357,18 @@ def run(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedPro
 
 
 def test_the_commands_write_pages_open_them_and_say_their_facts_in_a_ci_log(tmp_path: Path) -> None:
-    asked = ("--engines", "none", "--engine", "twins:right", "--cases", "20", "--depths", "2", "--ensembles", "lecture")
+    asked = (
+        "--engines",
+        "none",
+        "--engine",
+        "broken_engines:right",
+        "--cases",
+        "20",
+        "--depths",
+        "2",
+        "--ensembles",
+        "lecture",
+    )
     browser = f"{sys.executable} -c 'import sys; print(sys.argv[1])' %s"
     done = run("verify", *asked, "--output", "out", "--open", cwd=tmp_path, CI="1", BROWSER=browser)
     assert done.returncode == 0, done.stderr

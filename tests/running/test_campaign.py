@@ -1,4 +1,4 @@
-"""The gate as a function: it accepts what is right, rejects every twin that is wrong, and survives what it tests."""
+"""The gate as a function: it accepts what is right, rejects every broken engine, and survives what it tests."""
 
 import contextlib
 import dataclasses
@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ElementTree
 from datetime import UTC, datetime
 from typing import Any
 
+import broken_engines
 import jax
 import numpy as np
 import pytest
-import twins
 from rich.console import Console
 
 import chainback
@@ -173,29 +173,32 @@ def test_the_same_run_gives_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("twin", "sentence"),
+    ("broken", "sentence"),
     [
-        (twins.scaled_bias, "db_1[0]: got"),
-        (twins.first_half_zero, "got 0, expected"),
-        (twins.last_layer_wrong, "dW_5[0,0]: got"),
-        (twins.bfloat16, "got"),
-        (twins.raises, "it raised RuntimeError: out of cheese"),
-        (twins.exits, "it raised SystemExit: 0"),
-        (twins.returns_nothing, "it returned nothing"),
-        (twins.returns_nan, "got nan"),
-        (twins.returns_float64, "dtype float64, expected float32"),
-        (twins.drops_a_layer, "expected ("),
-        (twins.writes_into_its_inputs, "it raised ValueError"),
-        (twins.wrong_in_one_case_of_a_large_batch, "got"),
-        (twins.raises_the_unspeakable, "it raised UnspeakableError: its message cannot be read"),
-        (twins.raises_what_no_file_can_hold, "it raised RuntimeError: lone surrogate \\ud800, escape [31m, nul"),
-        (twins.raises_beyond_exception, "it raised Beyond: past every except Exception"),
-        (twins.returns_the_unreadable, "its dweights cannot be read as an array (UnspeakableError"),
-        (twins.other_bits_every_other_call, "it gave other bits when it was run on the same batch again"),
+        (broken_engines.scaled_bias, "db_1[0]: got"),
+        (broken_engines.first_half_zero, "got 0, expected"),
+        (broken_engines.last_layer_wrong, "dW_5[0,0]: got"),
+        (broken_engines.bfloat16, "got"),
+        (broken_engines.raises, "it raised RuntimeError: out of cheese"),
+        (broken_engines.exits, "it raised SystemExit: 0"),
+        (broken_engines.returns_nothing, "it returned nothing"),
+        (broken_engines.returns_nan, "got nan"),
+        (broken_engines.returns_float64, "dtype float64, expected float32"),
+        (broken_engines.drops_a_layer, "expected ("),
+        (broken_engines.writes_into_its_inputs, "it raised ValueError"),
+        (broken_engines.wrong_in_one_case_of_a_large_batch, "got"),
+        (broken_engines.raises_the_unspeakable, "it raised UnspeakableError: its message cannot be read"),
+        (
+            broken_engines.raises_what_no_file_can_hold,
+            "it raised RuntimeError: lone surrogate \\ud800, escape [31m, nul",
+        ),
+        (broken_engines.raises_beyond_exception, "it raised Beyond: past every except Exception"),
+        (broken_engines.returns_the_unreadable, "its dweights cannot be read as an array (UnspeakableError"),
+        (broken_engines.other_bits_every_other_call, "it gave other bits when it was run on the same batch again"),
     ],
 )
-def test_wrong_twins_are_rejected_with_a_clear_sentence(twin, sentence: str) -> None:
-    made = verify(engines=[twin], **SMALL)
+def test_broken_engines_are_rejected_with_a_clear_sentence(broken, sentence: str) -> None:
+    made = verify(engines=[broken], **SMALL)
     assert made.exit_code == 1
     assert made.rejections
     assert sentence in made.rejections[0].reason
@@ -205,8 +208,8 @@ def test_wrong_twins_are_rejected_with_a_clear_sentence(twin, sentence: str) -> 
 
 
 def test_whatever_an_engine_says_can_be_written(tmp_path) -> None:
-    for twin in (twins.raises_the_unspeakable, twins.raises_what_no_file_can_hold):
-        made = verify(engines=[twin], **SMALL, output=tmp_path, junit=tmp_path / "junit.xml")
+    for broken in (broken_engines.raises_the_unspeakable, broken_engines.raises_what_no_file_can_hold):
+        made = verify(engines=[broken], **SMALL, output=tmp_path, junit=tmp_path / "junit.xml")
         made.print(Console(file=io.StringIO()))
         assert read_csv(tmp_path / "tolerance.csv")["verdict"].unique() == ["rejected"]
         ElementTree.parse(tmp_path / "junit.xml")
@@ -215,7 +218,7 @@ def test_whatever_an_engine_says_can_be_written(tmp_path) -> None:
 def test_engines_of_one_name_are_told_apart() -> None:
     def of_one_name(factor):
         def engine(*arguments):
-            dweights, dbiases = twins.right(*arguments)
+            dweights, dbiases = broken_engines.right(*arguments)
             return dweights, dbiases * f32(factor)
 
         return engine
@@ -228,26 +231,26 @@ def test_engines_of_one_name_are_told_apart() -> None:
 
 
 def test_a_batch_that_does_not_repeat_counts_once() -> None:
-    made = verify(engines=[twins.other_bits_every_other_call], **SMALL)
+    made = verify(engines=[broken_engines.other_bits_every_other_call], **SMALL)
     assert (made.tolerance["cases"] == made.tolerance[["accepted", "rejected", "undecided"]].sum(axis=1)).all()
     assert made.tolerance["cases"].sum() == 60
 
 
 def test_what_a_run_does_not_cover_is_said() -> None:
-    made = verify(engines=[twins.right], **(SMALL | {"ensembles": "all", "cases": 3}))
+    made = verify(engines=[broken_engines.right], **(SMALL | {"ensembles": "all", "cases": 3}))
     assert "too few cases for the ensembles" in made.environment["left_out"]
     assert "Not covered: too few cases" in printed(made)
-    made = verify(engines=[twins.right], **(SMALL | {"depths": tuple(range(1, 21)), "cases": 500}))
+    made = verify(engines=[broken_engines.right], **(SMALL | {"depths": tuple(range(1, 21)), "cases": 500}))
     assert "of the depths asked for," in made.environment["left_out"]
     assert len(made.tolerance["depth"].unique()) == 8
     assert made.environment["ensembles"] == {"lecture": 1, "mixed": 1}
-    assert "left_out" not in verify(engines=[twins.right], **SMALL).environment
+    assert "left_out" not in verify(engines=[broken_engines.right], **SMALL).environment
 
 
 def test_a_pass_needs_one_component_that_was_judged_sharply(monkeypatch) -> None:
-    assert verify(engines=[twins.right], **SMALL).exit_code == 0
+    assert verify(engines=[broken_engines.right], **SMALL).exit_code == 0
     monkeypatch.setattr(Arithmetic, "sharp_bound", 0.0)
-    made = verify(engines=[twins.right], **SMALL)
+    made = verify(engines=[broken_engines.right], **SMALL)
     assert made.tolerance["accepted"].sum() == 60
     assert (made.exit_code, set(made.tolerance["verdict"])) == (3, {"undecided"})
 
@@ -289,23 +292,25 @@ def test_a_rejected_triangular_engine_failed_at_a_step_that_is_named(wrong, sent
 
 
 def test_a_transposed_coupling_is_seen_at_width_two() -> None:
-    assert verify(engines=[twins.transposed_coupling], **SMALL).accepted
-    assert verify(engines=[twins.transposed_coupling], **(SMALL | {"widths": (2,)})).exit_code == 1
+    assert verify(engines=[broken_engines.transposed_coupling], **SMALL).accepted
+    assert verify(engines=[broken_engines.transposed_coupling], **(SMALL | {"widths": (2,)})).exit_code == 1
 
 
 def test_a_right_engine_of_ones_own_is_accepted() -> None:
-    made = verify(engines=[twins.right, "triangular-substitution"], **SMALL)
+    made = verify(engines=[broken_engines.right, "triangular-substitution"], **SMALL)
     assert made.accepted
-    assert list(dict.fromkeys(made.tolerance["engine"])) == ["twins:right", "triangular-substitution"]
+    assert list(dict.fromkeys(made.tolerance["engine"])) == ["broken_engines:right", "triangular-substitution"]
     assert len(made.agreement) == 2
 
 
 @pytest.mark.parametrize("library", ["autograd", "torch"])
 def test_other_libraries_are_correct_and_accepted(library: str) -> None:
     pytest.importorskip(library)
-    made = verify(engines=[f"twins:by_{library}"], cases=2000, activations=False, samples=False, depths=(1, 4, 9))
+    made = verify(
+        engines=[f"broken_engines:by_{library}"], cases=2000, activations=False, samples=False, depths=(1, 4, 9)
+    )
     assert made.accepted, made.rejections[:3]
-    wide = verify(engines=[f"twins:by_{library}"], cases=500, depths=(4,), widths=(3,))
+    wide = verify(engines=[f"broken_engines:by_{library}"], cases=500, depths=(4,), widths=(3,))
     assert wide.accepted, wide.rejections[:3]
 
 
@@ -316,7 +321,7 @@ def test_a_gelu_that_loses_its_tail_is_rejected_there_and_only_there() -> None:
     def judged(z: float) -> bool:
         case = chainback.Case(chainback.Chain.scalar([1.0], [0.0], ["gelu"]), f32([z]), f32([-1.0])).as_batch()
         arguments = (case.chain.weights, case.chain.biases, case.chain.activations, case.inputs, case.targets)
-        return chainback.judge(case, twins.by_torch_with_its_own_gelu(*arguments)).accepted
+        return chainback.judge(case, broken_engines.by_torch_with_its_own_gelu(*arguments)).accepted
 
     assert [judged(z) for z in (-6.15, -0.7, 0.3, 4.0)] == [False, True, True, True]
 
@@ -345,7 +350,7 @@ def test_an_interrupted_run_reports_what_it_finished() -> None:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return twins.right(*arguments)
+        return broken_engines.right(*arguments)
 
     made = verify(engines=[impatient], **(SMALL | {"cases": 5000}))
     assert not made.complete
@@ -361,8 +366,8 @@ def test_an_interrupted_run_reports_what_it_finished() -> None:
         ({"engines": ["backward"]}, "engine 'backward' is not known: use all, none, package.module:name, or of"),
         ({"engines": [3]}, "must hold names and callables, got 3"),
         ({"engines": ["nowhere:engine"]}, "engine 'nowhere:engine' cannot be loaded: ModuleNotFoundError"),
-        ({"engines": ["twins:nothing"]}, "module twins has no 'nothing'"),
-        ({"engines": ["twins:not_callable"]}, "it is a int, not a callable"),
+        ({"engines": ["broken_engines:nothing"]}, "module broken_engines has no 'nothing'"),
+        ({"engines": ["broken_engines:not_callable"]}, "it is a int, not a callable"),
         ({"ensembles": ["lectrue"]}, "ensemble 'lectrue' is not known"),
         ({"ensembles": []}, "must name at least one"),
         ({"cases": 0}, "`cases` must be at least 1, got 0"),
@@ -389,18 +394,18 @@ def test_bad_input_is_refused_in_one_sentence(arguments: dict, sentence: str) ->
 def test_a_folder_in_the_way_is_seen_before_the_run(tmp_path) -> None:
     (tmp_path / "agreement.csv").mkdir()
     with pytest.raises(UsageError, match=r"cannot write .*agreement\.csv: it is a folder"):
-        verify(engines=[twins.sleeps], output=tmp_path, **SMALL)
+        verify(engines=[broken_engines.sleeps], output=tmp_path, **SMALL)
     with pytest.raises(UsageError, match=r"cannot write .*agreement\.csv: it is a folder"):
-        verify(engines=[twins.sleeps], junit=tmp_path / "agreement.csv", **SMALL)
+        verify(engines=[broken_engines.sleeps], junit=tmp_path / "agreement.csv", **SMALL)
 
 
 def test_engines_are_named() -> None:
     assert list(engines_named("all")) == list(ENGINES)
-    assert list(engines_named(["reverse-scan", twins.right])) == ["reverse-scan", "twins:right"]
+    assert list(engines_named(["reverse-scan", broken_engines.right])) == ["reverse-scan", "broken_engines:right"]
     assert engines_named("reverse-scan") == {"reverse-scan": ENGINES["reverse-scan"]}
-    assert load_engine("twins:right") == ("twins:right", twins.right)
+    assert load_engine("broken_engines:right") == ("broken_engines:right", broken_engines.right)
     with pytest.raises(UsageError, match=r"name it as package.module:name"):
-        load_engine("twins:")
+        load_engine("broken_engines:")
 
 
 class _Device:
@@ -442,7 +447,7 @@ def test_programs_are_compiled_under_the_setting_of_the_thread_that_called(setti
 
 
 def test_a_thread_loses_the_setting_unless_it_is_handed_on(monkeypatch) -> None:
-    """The wrong twin: without the context manager in the thread, the one above would see it."""
+    """The negative control: without the context manager in the thread, the one above would see it."""
     handed_on = jax.default_matmul_precision
     in_main_thread_alone = lambda setting: (  # noqa: E731
         handed_on(setting) if threading.current_thread() is threading.main_thread() else contextlib.nullcontext()

@@ -66,7 +66,7 @@ def sharded(engine: Engine) -> Any:
 
 
 def two_devices_swapped(engine: Engine) -> Any:
-    """A wrong twin: what the second and the third device computed comes back in the other's place."""
+    """A negative control: what the second and the third device computed comes back in the other's place."""
     right = sharded(engine)
 
     def gradients(*arguments):
@@ -149,10 +149,10 @@ def test_honest_engines_are_accepted_under_flags_that_change_rounding(flags: str
         assert changes_bits(seen), "the flag changes no bit here, so it tests nothing"
 
 
-def test_a_wrong_twin_is_rejected_under_them_too() -> None:
-    seen = variant("--xla_backend_optimization_level=0", engines=["twins:scaled_bias"])
+def test_a_broken_engine_is_rejected_under_them_too() -> None:
+    seen = variant("--xla_backend_optimization_level=0", engines=["broken_engines:scaled_bias"])
     assert seen["exit_code"] == 1
-    assert seen["rejected"] == [["twins:scaled_bias"], sorted(SMALL["ensembles"])]
+    assert seen["rejected"] == [["broken_engines:scaled_bias"], sorted(SMALL["ensembles"])]
     assert "db_1[0]: got" in seen["reasons"][0]
 
 

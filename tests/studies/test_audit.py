@@ -48,7 +48,7 @@ def test_a_bias_below_one_u_is_seen_in_the_mean(audited) -> None:
 
 
 def test_a_bias_that_chance_can_make_is_not_seen() -> None:
-    # The wrong twin: with ten cases, nothing of an ulp's size stands out.
+    # The negative control: with ten cases, nothing of an ulp's size stands out.
     assert (visible_biases(ensembles=("lecture",), cases=10)["one_in"] == 0).all()
 
 

@@ -154,13 +154,13 @@ def test_numpys_random_state_has_no_part_in_it() -> None:
 
 
 def test_a_tool_that_sleeps_or_cries_wolf_finds_nothing(monkeypatch) -> None:
-    twins = {"chainback": tools()["chainback"], "asleep": lambda *_: "", "wolf": lambda *_: "wolf"}
-    monkeypatch.setattr(other_checkers, "tools", lambda: twins)
+    stand_ins = {"chainback": tools()["chainback"], "asleep": lambda *_: "", "wolf": lambda *_: "wolf"}
+    monkeypatch.setattr(other_checkers, "tools", lambda: stand_ins)
     found = limits(sweep_limits(cases=2)).set_index(["fault", "tool"])
     for kind in ("one slope", "every component"):
         assert found.loc[(kind, "chainback"), "half"] < -10
-        for twin in ("asleep", "wolf"):
-            assert found.loc[(kind, twin), ["half", "any", "half_ratio", "any_ratio"]].isna().all()
+        for name in ("asleep", "wolf"):
+            assert found.loc[(kind, name), ["half", "any", "half_ratio", "any_ratio"]].isna().all()
 
 
 @pytest.fixture(scope="module")

@@ -46,8 +46,8 @@ def test_example_1_has_the_printed_figures_under_both_streams(stream: str) -> No
     rows = example_rows(stream, {"triangular-dense": first_example(stream, "triangular-dense")})
     assert [row for row in rows if not row.agrees] == []
     other = next(name for name in STREAMS if name != stream)
-    twin = example_rows(other, {"triangular-dense": first_example(stream, "triangular-dense")})
-    assert not all(row.agrees for row in twin)
+    other_rows = example_rows(other, {"triangular-dense": first_example(stream, "triangular-dense")})
+    assert not all(row.agrees for row in other_rows)
 
 
 def test_gradients_vanish_with_depth(lectured) -> None:

@@ -34,7 +34,7 @@ def test_batches_descend_by_the_mean_of_their_gradients(batch) -> None:
         chain = Chain(*(np.asarray(part, np.float32) for part in parts), CHAIN.activations)
     assert found.updates == (3 if batch == 3 else 1)
     np.testing.assert_allclose(np.asarray(found.chain.weights), chain.weights, rtol=0, atol=1e-5)
-    wrong = by_hand(CHAIN, range(6), 0.05)  # the wrong twin: a point is left out
+    wrong = by_hand(CHAIN, range(6), 0.05)  # the negative control: a point is left out
     assert np.abs(wrong[0] - np.asarray(found.chain.weights)).max() > 1e-3
 
 
@@ -100,7 +100,7 @@ def test_a_run_that_stops_later_is_the_longest_that_is_finite(batch, order: str,
     assert np.isfinite(np.asarray(found.chain.weights)).all()
     same = np.array_equal(np.asarray(found.chain.weights), np.asarray(before.chain.weights))
     assert same == (found.updates % every == 0)
-    assert not run(whole + 1).finished  # the wrong twin: one epoch more
+    assert not run(whole + 1).finished  # the negative control: one epoch more
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, None])
@@ -112,7 +112,9 @@ def test_the_curve_is_the_mean_square_over_all_points_and_no_others(batch, order
     for weights, biases, loss in zip(found.path.weights, found.path.biases, found.losses, strict=True):
         error = predictions(Chain(weights, biases, CHAIN.activations), X)[:, 0].astype(np.float64) - y
         assert loss == pytest.approx(np.square(error).mean(), rel=1e-5)
-        filled = np.square(np.append(error, error[0])).sum() / 7  # the wrong twin: what fills the last batch counts
+        filled = (
+            np.square(np.append(error, error[0])).sum() / 7
+        )  # the negative control: what fills the last batch counts
         assert loss != pytest.approx(filled, rel=1e-3)
 
 

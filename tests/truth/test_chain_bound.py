@@ -229,7 +229,7 @@ def test_bounds_are_positive_even_where_the_gradient_is_zero() -> None:
 
 
 def test_no_bound_without_its_roundings() -> None:
-    # The wrong twin of the derivation: a hundredth of the bound is exceeded by honest float32 arithmetic.
+    # The negative control of the derivation: a hundredth of the bound is exceeded by honest float32 arithmetic.
     rng, exceeded = np.random.default_rng(0), 0
     for seed in range(50):
         depth = 8

@@ -1,4 +1,4 @@
-"""Engines of a user's own: correct ones by other libraries, and wrong twins that the gate must reject."""
+"""Engines of a user's own: right ones by other libraries, and broken ones that the gate must reject."""
 
 import itertools
 import sys
@@ -98,6 +98,15 @@ _calls = itertools.count()
 def other_bits_every_other_call(*arguments):
     dweights, dbiases = _writable(*arguments)
     return dweights, np.nextafter(dbiases, np.float32(np.inf)) if next(_calls) % 2 else dbiases
+
+
+def wrong_on_the_second_device(*arguments):
+    """A bias gradient off by 2^-12 where the default device is the second one."""
+    dweights, dbiases = _writable(*arguments)
+    (device,) = jnp.zeros(()).devices()
+    if device.id == 1:
+        dbiases[:, 0] *= np.float32(1 + 2.0**-12)
+    return dweights, dbiases
 
 
 def returns_nothing(*_):
