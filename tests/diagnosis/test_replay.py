@@ -3,12 +3,14 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import broken_engines
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -17,9 +19,13 @@ from chainback import ENGINES, Case, Chain, draw, gradient, judge, replay
 from chainback.diagnosis.replay import layers, shrink
 from chainback.diagnosis.reproducer import script
 from chainback.engines.registry import Engine
+from chainback.engines.triangular import extended_jacobian
 from chainback.errors import UsageError
+from chainback.judging.judgement import judge_steps
 from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import FLOAT32
+from chainback.truth.chain_bound import Derived, envelope, linearisation
+from chainback.truth.envelope import Envelope
 
 f32: Any = np.float32
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -63,6 +69,55 @@ def test_bounds_of_the_layers_are_sharp() -> None:
     for quantity in ("state", "slope", "coupling", "adjoint"):
         rows = frame[frame["quantity"] == quantity]
         assert (rows["bound"] / rows["true"].abs()).median() < 1e-4
+
+
+def judged_as_verify_does(case: Case) -> Envelope:
+    """The envelope by which `verify` judges a linearisation: that of the judgement itself."""
+    system = extended_jacobian(case.chain, case.inputs)
+    parts = [np.asarray(part)[None] for part in (system.couplings, system.slopes, system.states)]
+    found = gradient(case.chain, case.inputs, case.targets, "triangular-substitution")
+    gradients = np.asarray(found.weights)[None], np.asarray(found.biases)[None]
+    return judge_steps(case.as_batch(), gradients, *parts, envelope(case)).linearisation.envelope
+
+
+def prints_the_bounds_of(frame: pd.DataFrame, within: Envelope) -> bool:
+    """Whether every state, slope and coupling is printed with the reference and bound of an envelope."""
+    rows = {}
+    for place in range(within.reference.shape[1]):
+        block, (layer, *index) = within.locate(place)
+        key = layer + 1, block.name, ",".join(map(str, index))
+        rows[key] = within.reference[0, place], within.bound[0, place]
+    printed = frame[frame["quantity"] != "adjoint"]
+    keys = zip(printed["layer"], printed["quantity"], printed["index"], strict=True)
+    return dict(zip(keys, zip(printed["true"], printed["bound"], strict=True), strict=True)) == rows
+
+
+def off_by_one_term(within: Derived) -> Derived:
+    """A bound of couplings that forgets |δ|, as `replay` once derived it by itself."""
+    right = linearisation(within)
+    bound, δ = right.bound.copy(), np.abs(within.truth.slopes[..., 0])
+    assert (δ > 1.0).any()
+    bound[:, -right.blocks[2].size :] -= 2.0 * FLOAT32.smallest_normal * (np.maximum(1.0, δ) - 1.0).ravel()
+    return replace(right, bound=bound)
+
+
+def test_the_bounds_printed_are_those_that_verify_judges_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, depth, width in (("lecture", 9, 1), ("wide", 5, 4), ("tiny", 5, 2), ("kinks", 4, 2)):
+        case = draw(name, seed=1, depth=depth, width=width, batch=0, rows=1)[0]
+        assert prints_the_bounds_of(layers(case, FLOAT32), judged_as_verify_does(case))
+    # Without a weight a coupling's bound is what underflow may do, and the slope of silu at 2.4 is above 1.
+    case = Case(Chain.scalar([0.0], [2.4], ["silu"]), f32([1.0]), f32([0.0]))
+    assert prints_the_bounds_of(layers(case, FLOAT32), judged_as_verify_does(case))
+    monkeypatch.setattr("chainback.diagnosis.replay.linearisation", off_by_one_term)
+    assert not prints_the_bounds_of(layers(case, FLOAT32), judged_as_verify_does(case))
+
+
+def test_states_that_are_exact_in_every_order_have_a_margin_of_zero() -> None:
+    case = Case(Chain.scalar([1.0, 0.5], [0.5, 0.25], ["relu", "identity"]), f32([1.0]), f32([0.25]))
+    frame = layers(case, FLOAT32)
+    states = frame[frame["quantity"] == "state"]
+    assert (states["bound"] == 0.0).all()
+    assert (states["margin"] == 0.0).all()
 
 
 @pytest.mark.parametrize(

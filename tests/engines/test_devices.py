@@ -310,7 +310,7 @@ def test_a_pair_may_differ_by_the_sum_of_its_two_bounds(others: str) -> None:
     assert (near.disagreeing, far.disagreeing) == (0, size)
     assert 0.4 < near.margin_max <= 1.0 < far.margin_max
     sharp = ARITHMETICS[others].sharp_bound * np.abs(reference[:ROWS])
-    assert same.informative == (allowed[:ROWS] <= sharp).sum() > 0
+    assert same.sharp == (allowed[:ROWS] <= sharp).sum() > 0
 
 
 def test_cases_that_one_bound_leaves_undecided_are_not_compared() -> None:
