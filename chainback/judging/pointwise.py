@@ -105,7 +105,7 @@ def judge_points(
             "accepted": int(accepted.sum()),
             "rejected": rejected,
             "verdict": str(verdict),
-            "informative": float(np.mean(sharp)),
+            "sharp": float(np.mean(sharp)),
             "margin_max": max(0.0, float(margin[worst])),
             "error_u_max": float(in_u[furthest]),
             "error_u_p99": histogram.quantile(0.99),

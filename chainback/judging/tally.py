@@ -100,14 +100,14 @@ class Tally:
     rejected: int = 0
     undecided: int = 0
     counted: int = 0
-    informative: int = 0
+    sharp: int = 0
     measured: int = 0
     margins: Histogram = field(default_factory=Histogram)
     errors: Histogram = field(default_factory=Histogram)
     bounds: Histogram = field(default_factory=Histogram)
     margin_max: float = -1.0
     error_max: float = 0.0
-    sharp: int = 0
+    sharp_normal: int = 0
     error_squares: Sum = field(default_factory=Sum)
     mean_error: Mean = field(default_factory=Mean)
     mean_margin: Mean = field(default_factory=Mean)
@@ -180,14 +180,14 @@ class Tally:
 
     def _measure(self, measured: Measured) -> None:
         units = measured.units
-        self.sharp += units.sharp_normal
+        self.sharp_normal += units.sharp_normal
         self.error_squares.add(measured.error_squares)
         for name in ("mean_error", "square_error", "mean_margin", "square_margin", "margins", "errors"):
             getattr(self, name).merge(getattr(measured, name))
         self.bounds.merge(units.bounds)
         self.counted += measured.size
         self.measured += measured.size - units.abnormal
-        self.informative += units.sharp
+        self.sharp += units.sharp
         self.error_max = max(self.error_max, measured.error_max)
         if measured.margin_max >= self.margin_max:
             self._worst(measured.margin_max, measured.worst_case())
@@ -234,7 +234,7 @@ class Tally:
             return Verdict.REJECTED
         if self.cases == 0:
             return Verdict.NOT_RUN
-        return Verdict.ACCEPTED if self.accepted and self.informative else Verdict.UNDECIDED
+        return Verdict.ACCEPTED if self.accepted and self.sharp else Verdict.UNDECIDED
 
     def row(self, rejection: Rejection | None = None) -> dict[str, Any]:
         """Return the row, in the columns of `tolerance.csv`; its note is why the engine declined, or a rejection.
@@ -251,7 +251,7 @@ class Tally:
             "rejected": self.rejected,
             "undecided": self.undecided,
             "verdict": str(self.verdict),
-            "informative": self.informative / self.counted if self.counted else float("nan"),
+            "sharp": self.sharp / self.counted if self.counted else float("nan"),
             "margin_max": self.margin_max if self.counted else float("nan"),
             "margin_p99": min(self.margins.quantile(0.99), self.margin_max),
             "margin_p50": min(self.margins.quantile(0.5), self.margin_max),
@@ -264,7 +264,9 @@ class Tally:
             "error_u_mean_se": self.mean_error.standard_error,
             "margin_rms": self.square_margin.root[0],
             "margin_rms_se": self.square_margin.root[1],
-            "error_u_rms": (float(self.error_squares) / self.sharp) ** 0.5 if self.sharp else float("nan"),
+            "error_u_rms": (float(self.error_squares) / self.sharp_normal) ** 0.5
+            if self.sharp_normal
+            else float("nan"),
             "error_u_rms_se": self.square_error.root[1],
             "bound_u_p50": self.bounds.quantile(0.5),
             "bound_u_p99": self.bounds.quantile(0.99),
@@ -278,7 +280,7 @@ class Tally:
 
 #: What a tally adds up.
 _ADDED = (
-    *("cases", "components", "accepted", "rejected", "undecided", "counted", "informative", "measured", "sharp"),
+    *("cases", "components", "accepted", "rejected", "undecided", "counted", "sharp", "measured", "sharp_normal"),
     *("compile_s", "run_s"),
 )
 
@@ -323,7 +325,7 @@ class Pair:
     components: int = 0
     identical: int = 0
     disagreeing: int = 0
-    informative: int = 0
+    sharp: int = 0
     margin_max: float = 0.0
 
     @property
@@ -336,12 +338,12 @@ class Pair:
         self.components += agreement.components
         self.identical += agreement.identical
         self.disagreeing += agreement.disagreeing
-        self.informative += agreement.sharp
+        self.sharp += agreement.sharp
         self.margin_max = max(self.margin_max, agreement.margin_max)
 
     def merge(self, other: Pair) -> None:
         """Count what another one counted, of other cases of the same row."""
-        for name in ("components", "identical", "disagreeing", "informative"):
+        for name in ("components", "identical", "disagreeing", "sharp"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.margin_max = max(self.margin_max, other.margin_max)
 
@@ -361,7 +363,7 @@ class Pair:
             "components": self.components,
             "identical": self.identical / self.components if self.components else float("nan"),
             "disagreeing": self.disagreeing,
-            "informative": self.informative / self.components if self.components else float("nan"),
+            "sharp": self.sharp / self.components if self.components else float("nan"),
             "margin_max": self.margin_max,
             "verdict": str(verdict if self.components else Verdict.UNDECIDED),
         }

@@ -24,18 +24,13 @@ from rich.text import Text
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
 from chainback.problems.case_id import CaseId
-from chainback.reporting.report import SCHEMA, Report, markdown_table, read_csv, read_environment, records, write_csv
+from chainback.reporting.files import read_csv, read_environment, write_csv
+from chainback.reporting.report import Report
+from chainback.reporting.schema import KEYS, SCHEMA, TABLES, frame_of, records
+from chainback.reporting.text import markdown_table
 
 __all__ = ["FALSE_ALARM", "KEYS", "Comparison", "Reading", "compare", "read", "telling"]
 
-#: What names a row of each table.
-KEYS: dict[str, tuple[str, ...]] = {
-    "tolerance": ("engine", "execution", "ensemble", "depth", "width"),
-    "steps": ("judged", "engine", "execution", "ensemble", "depth", "width"),
-    "agreement": ("engine_a", "engine_b", "ensemble", "depth", "width"),
-    "activations": ("activation", "quantity", "method", "execution"),
-    "functions": ("function", "argument", "quantity", "method", "execution", "dtype", "second"),
-}
 #: The probability that a comparison calls any row drifted, where nothing but chance moved it.
 FALSE_ALARM = 1e-6
 #: Of a sampled row: what may drift. Each has its standard error beside it, in the column of its name + "_se".
@@ -252,7 +247,7 @@ def compare(
     drift = NormalDist().inv_cdf(1.0 - false_alarm / (2.0 * len(_SAMPLED) * max(1, sampled)))
     rows = [row for table in KEYS for row in _compared(table, before.tables, after.tables, drift)]
     identity = {"schema": SCHEMA, "jax_old": before.said("jax"), "jax_new": after.said("jax")}
-    comparison = Comparison(pd.DataFrame([identity | row for row in rows]), before, after, false_alarm)
+    comparison = Comparison(frame_of("comparison", (identity | row for row in rows)), before, after, false_alarm)
     if output is not None:
         comparison.to_csv(output)
     return comparison
@@ -272,12 +267,12 @@ def read(source: Report | str | os.PathLike[str]) -> Reading:
         return Reading("report", {name: frame for name, frame in tables.items() if len(frame)}, source.environment)
     path = Path(source)
     if path.is_dir():
-        found = {name: path / f"{name}.csv" for name in KEYS}
+        found = {name: path / TABLES[name].file for name in KEYS}
         tables = {name: read_csv(file) for name, file in found.items() if name == "tolerance" or file.exists()}
         tables = {name: frame for name, frame in tables.items() if name == "tolerance" or len(frame)}
         reading = Reading(str(path), tables, read_environment(path))
     else:
-        reading = Reading(str(path), {"tolerance": read_csv(path)}, {})
+        reading = Reading(str(path), {"tolerance": read_csv(path, "tolerance")}, {})
     for name, frame in reading.tables.items():
         lacking = [column for column in (*KEYS[name], "verdict") if column not in frame]
         if len(frame) and lacking:

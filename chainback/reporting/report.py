@@ -1,17 +1,15 @@
-"""The record: rows into CSV files that read back exactly, and the tables that people read."""
+"""The report of a run: its tables, its verdict, its files and printed form."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shlex
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -20,10 +18,24 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from chainback.errors import UsageError, sentence
+from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict, exit_code, overall
-from chainback.judging.tally import SHARP_FLOOR, Rejection
+from chainback.judging.tally import SHARP_FLOOR, Rejection, RowKey
 from chainback.operations.arithmetic import FLOAT32
+from chainback.problems.ensembles import CaseId
+from chainback.reporting.files import read_csv, read_environment, writable_folder, write_csv, write_json, write_text
+from chainback.reporting.schema import (
+    COUNTS_FILE,
+    ENVIRONMENT_FILE,
+    IDENTITY,
+    REPORT_FILES,
+    REPORT_TABLES,
+    SCHEMA,
+    TABLES,
+    frame_of,
+    records,
+)
+from chainback.reporting.text import markdown_table, number, replay_command, row_in_words
 
 __all__ = [
     "COLUMNS",
@@ -33,30 +45,27 @@ __all__ = [
     "SCHEMA",
     "Report",
     "engine_verdict",
+    "identity_of",
     "markdown_table",
     "number",
     "read_csv",
     "read_environment",
     "records",
     "replay_command",
+    "together",
     "writable_folder",
     "write_csv",
     "write_text",
 ]
 
-#: What a report folder holds.
-REPORT_FILES = ("tolerance.csv", "steps.csv", "agreement.csv", "activations.csv", "curves.csv", "functions.csv")
-REPORT_FILES += ("environment.json", "report.html")
-#: What the report folder of a shard holds besides: all that was counted, to be merged.
-COUNTS_FILE = "counts.json"
-#: The columns that every row of every table begins with.
-IDENTITY = ("schema", "jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision")
-#: Raised whenever a column changes its meaning.
-SCHEMA = 1
-
 _WORDS = {Verdict.ACCEPTED: "green", Verdict.REJECTED: "bold red", Verdict.UNDECIDED: "yellow", Verdict.NOT_RUN: "dim"}
 #: The verdicts on a function that are no alarm, and none on an engine.
 _NO_ALARM = (Verdict.KNOWN, Verdict.NOT_THERE)
+
+#: The columns that name what a row is about, with its platform.
+_NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
+#: The tables that are written only where they have rows.
+_ON_REQUEST = ("curves", "functions")
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ class Report:
         agreement: Engine against engine.
         activations: Each activation's value and slope against truth, alone.
         environment: What produced it; `complete` is False when the run was interrupted.
-        rejections: The first of each row that rejected.
+        rejections: The first rejected case of each result that was rejected, in the order of the run.
         steps: The triangular engines' linearisation against truth, and their substitution against the exact solution of the
             system that they computed, on the first batch of every ensemble and shape; where a device works out the truth,
             also that against NumPy's.
@@ -140,20 +149,40 @@ class Report:
             UsageError: The folder cannot be written.
         """
         target = writable_folder(folder)
-        for name, frame in (
-            ("tolerance.csv", self.tolerance),
-            ("steps.csv", self.steps),
-            ("agreement.csv", self.agreement),
-            ("activations.csv", self.activations),
-            *([("curves.csv", self.curves)] if len(self.curves) else []),
-            *([("functions.csv", self.functions)] if len(self.functions) else []),
-        ):
-            write_csv(frame, target / name)
+        for name in REPORT_TABLES:
+            frame = self.rejection_rows() if name == "rejections" else getattr(self, name)
+            if len(frame) or name not in _ON_REQUEST:
+                write_csv(frame, target / TABLES[name].file)
         if self.counts is not None:
             write_text(target / COUNTS_FILE, json.dumps(self.counts, separators=(",", ":")) + "\n")
         else:
             (target / COUNTS_FILE).unlink(missing_ok=True)  # of an earlier run, or of this one while it was cut off
-        write_text(target / "environment.json", json.dumps(self.environment, indent=2, ensure_ascii=False) + "\n")
+        write_json(self.environment, target / ENVIRONMENT_FILE)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read a report as it was written.
+
+        Raises:
+            UsageError: The folder holds no report, or a damaged one.
+        """
+        environment = read_environment(folder)
+        files = {name: Path(folder) / TABLES[name].file for name in REPORT_TABLES if name != "rejections"}
+        if not files["tolerance"].exists():
+            raise UsageError(f"{folder} holds no tolerance.csv: name a folder that verify wrote")
+        tables: dict[str, Any] = {
+            name: read_csv(path) if path.exists() else pd.DataFrame() for name, path in files.items()
+        }
+        report = cls(environment=environment, **tables)
+        found = (
+            _rejections_of_schema_1(report) if environment["schema"] == 1 else _read_rejections(report, Path(folder))
+        )
+        return replace(report, rejections=tuple(found))
+
+    def rejection_rows(self) -> pd.DataFrame:
+        """Return the rows of `rejections.csv`."""
+        rows = map(asdict, self.rejections)
+        return frame_of("rejections", (identity_of(self.environment, row) | row for row in rows))
 
     def write_junit(self, path: str | os.PathLike[str]) -> None:
         """Write a JUnit file: a test case for each row of each table, and an error if the run is incomplete."""
@@ -176,7 +205,7 @@ class Report:
             for row in records(frame):
                 add(
                     f"chainback.{what}",
-                    ", ".join(_spoken(row)),
+                    row_in_words(row),
                     0,
                     words.get(row["verdict"], "skipped"),
                     row["verdict"],
@@ -306,11 +335,11 @@ class Report:
         for rejection in self.rejections[:_SHOWN]:
             yield Text.assemble(("REJECTED ", "bold red"), str(rejection))
         if len(self.rejections) > _SHOWN:
-            yield Text(f"and in {len(self.rejections) - _SHOWN} batches more: see the notes in tolerance.csv.")
+            yield Text(f"and in {len(self.rejections) - _SHOWN} batches more: see rejections.csv.")
         for frame, what in self._others():
             wrong = [row for row in records(frame) if row["verdict"] == str(Verdict.REJECTED)]
             for row in wrong[:_SHOWN]:
-                yield Text.assemble(("REJECTED ", "bold red"), f"{what}: {', '.join(_spoken(row))}")
+                yield Text.assemble(("REJECTED ", "bold red"), f"{what}: {row_in_words(row)}")
             if len(wrong) > _SHOWN:
                 yield Text(f"and {len(wrong) - _SHOWN} {what} more.")
         for death in self.environment.get("worker_deaths", ()):
@@ -322,6 +351,59 @@ class Report:
         seconds = self.environment.get("elapsed_s")
         took = f" in {seconds:.1f} s" if seconds is not None else ""
         yield Text.assemble((str(self.verdict).upper(), _WORDS[self.verdict]), took)
+
+
+def _read_rejections(report: Report, folder: Path) -> Iterator[Rejection]:
+    """Yield the rejections of a report's folder.
+
+    Raises:
+        UsageError: The file is missing or damaged, or a row was rejected of which it holds no rejection.
+    """
+    path = folder / TABLES["rejections"].file
+    names = [field.name for field in fields(Rejection)]
+    rows = records(read_csv(path, whole=True))
+    if len(rows) != report.environment.get("rejections", len(rows)):
+        raise UsageError(
+            f"cannot read {path}: it holds {len(rows):,} of {report.environment['rejections']:,} rejections: "
+            "write the report again"
+        )
+    named = {(row["step"], *(row[name] for name in RowKey._fields)) for row in rows}
+    rejected = {
+        (row.get("judged", ""), *(row[name] for name in RowKey._fields))
+        for row in (*records(report.tolerance), *records(report.steps))
+        if row["verdict"] == str(Verdict.REJECTED)
+    }
+    for key in (rejected - named) | (named - rejected):
+        fault = "lacks the rejection" if key in rejected else "holds a rejection"
+        raise UsageError(f"cannot read {path}: it {fault} of {' '.join(map(str, key)).strip()}: write the report again")
+    for row in rows:
+        figures = {} if row["component"] else dict.fromkeys(("got", "expected", "bound"))
+        yield Rejection(**{name: row[name] for name in names} | figures)
+
+
+def _rejections_of_schema_1(report: Report) -> Iterator[Rejection]:
+    """Yield the first rejection of each row of a report of schema 1, which has them in its notes only, as sentences."""
+    for row in (*records(report.tolerance), *records(report.steps)):
+        if row["verdict"] == str(Verdict.REJECTED):
+            case_id, _, reason = row["note"].partition(": ")
+            step = row.get("judged", "")
+            key = RowKey(*(row[name] for name in RowKey._fields))
+            sentence = f"its {step} is wrong: {reason}" if step else reason
+            yield Rejection(*key, CaseId.parse(case_id).batch, case_id, step, reason=sentence)
+
+
+def identity_of(environment: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of `IDENTITY` of a row: of several platforms those of its own, by which its names end: `@gpu`."""
+    platforms = environment.get("platforms", {})
+    names = [str(row[column]).rpartition("@")[2] for column in _NAMED if column in row]
+    own = together([platforms[name] for name in names]) if all(name in platforms for name in names) else {}
+    return {name: environment.get(name, "") for name in IDENTITY} | own
+
+
+def together(identities: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Return what several platforms are called together, as "cpu and gpu", in columns of `IDENTITY`."""
+    columns = [column for column in IDENTITY if column in identities[0]]
+    return {name: " and ".join(dict.fromkeys(identity[name] for identity in identities)) for name in columns}
 
 
 def _same_engine(row: dict[str, Any], one: str, other: str) -> bool:
@@ -338,44 +420,10 @@ def _mended(rows: list[dict[str, Any]]) -> Iterable[str]:
             yield function
 
 
-def _spoken(row: dict[str, Any]) -> Iterable[str]:
-    """Say of a row of another table than `tolerance.csv` what it is about and how far off it is."""
-    for key in _SPOKEN:
-        value = row.get(key)
-        if value is not None and value != "" and value == value:
-            exact = key in ("worst_x", "worst_y", "got", "expected")
-            yield f"{key.replace('_', ' ')} {value if not isinstance(value, float) else number(value, exact)}"
-
-
 #: Of the table of engines.
 COLUMNS = ("engine", "cases", "margin", "max u", "p99 u", "sharp", "verdict")
 #: How many rejections are printed.
 _SHOWN = 4
-_SPOKEN = (
-    *("engine", "engine_a", "engine_b", "ensemble", "depth", "width"),
-    *("activation", "function", "quantity", "argument", "method", "execution", "second", "margin_max", "worst_z"),
-    *("worst_x", "worst_y", "got", "expected"),
-)
-
-
-def replay_command(environment: dict[str, Any], case_id: str, engine: str) -> str:
-    """Return the command that runs one case of a report again, by one of the engines that its rows name.
-
-    `replay` where it can: it judges by the device's own arithmetic, and by NumPy's truth.
-    """
-    truth = environment.get("truth", "")
-    apart = ["--case", case_id, "--output", "chainback-case"]  # the report stays where it is
-    judged_as = environment.get("judged_as")
-    as_what = ["--judged-as", judged_as] if judged_as else []
-    if engine.split(" for ")[0] == f"oracle@{truth}":
-        return shlex.join(["chainback", "verify", "--truth", truth, *as_what, *apart])
-    platform = engine.rpartition("@")[2]
-    options = ["--platform", platform] if platform in environment.get("platforms", {}) else []
-    name = engine.removesuffix(f"@{platform}") if options else engine
-    own = ["--engines", "none", "--engine", name] if ":" in name else ["--engines", name]
-    if as_what:
-        return shlex.join(["chainback", "verify", *as_what, *apart, *own, *options])
-    return shlex.join(["chainback", "replay", case_id, *own, *options])
 
 
 def engine_verdict(rows: Sequence[dict[str, Any]], sharp_floor: float = SHARP_FLOOR) -> Verdict:
@@ -396,16 +444,9 @@ def engine_verdict(rows: Sequence[dict[str, Any]], sharp_floor: float = SHARP_FL
 
 def _sharp(rows: Sequence[dict[str, Any]]) -> float:
     """Return the share of the components that were judged sharply; NaN where rows do not tell."""
-    judged = [row for row in rows if not np.isnan(row.get("informative", np.nan))]
+    judged = [row for row in rows if not np.isnan(row.get("sharp", np.nan))]
     sizes = [row.get("components", row.get("points", 0)) for row in judged]
-    return (
-        sum(row["informative"] * n for row, n in zip(judged, sizes, strict=True)) / sum(sizes) if sum(sizes) else np.nan
-    )
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    return sum(row["sharp"] * n for row, n in zip(judged, sizes, strict=True)) / sum(sizes) if sum(sizes) else np.nan
 
 
 def _by(rows: Iterable[dict[str, Any]], key: str) -> dict[str, list[dict[str, Any]]]:
@@ -428,131 +469,3 @@ def _engine_cells(engine: str, rows: list[dict[str, Any]], sharp_floor: float) -
         "–" if np.isnan(share) else f"{share:.1%}",
         Text(str(verdict), style=_WORDS[verdict]),
     )
-
-
-def number(value: Any, exact: bool = False) -> str:
-    """Write a number for people: three digits, or with `exact` as many as tell a float32 apart; – where there is none."""
-    if exact:
-        return f"{value:.9g}"
-    return "–" if pd.isna(value) else f"{value:.3g}" if not 100 <= abs(value) < 1e5 else f"{value:,.0f}"
-
-
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; the first column holds words, the others figures."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, rule, *rows))
-
-
-def write_csv(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table as CSV, whole or not at all, so that `read_csv` gives back the same bits."""
-    write_text(Path(path), frame.to_csv(index=False, lineterminator="\n", na_rep="nan"))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        UsageError: It cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.exists() else None
-        raise UsageError(f"cannot write {path}: {error.strerror}: choose a place that can be written") from None
-
-
-def writable_folder(folder: str | os.PathLike[str], files: Iterable[str] = ()) -> Path:
-    """Return the folder, made if need be, after a file was really written to it, and none of `files` is a folder there.
-
-    Raises:
-        UsageError: It cannot be made, or not written.
-    """
-    path = Path(folder)
-    probe = path / f".chainback.{os.getpid()}.part"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-        for name in files:
-            if (path / name).is_dir():
-                raise UsageError(f"cannot write {path / name}: it is a folder: choose another place")
-    except OSError as error:
-        raise UsageError(f"cannot write to folder {folder}: {error.strerror}: choose one with --output") from None
-    return path
-
-
-def read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read a CSV file of a report exactly as it was written.
-
-    Raises:
-        UsageError: The file is missing, damaged, or of another schema.
-    """
-    try:
-        whole = Path(path).read_text(encoding="utf-8")
-        text = pd.read_csv(io.StringIO(whole), dtype=str, keep_default_na=False)
-        if not whole.endswith("\n") or text.isna().to_numpy().any():
-            raise ValueError("it is cut off: write the report again")
-        frame = pd.DataFrame({name: text[name] if name in _TEXT else _numeric(text[name]) for name in text.columns})
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        reason = error.strerror if isinstance(error, OSError) else sentence(error)
-        raise UsageError(f"cannot read {path}: {reason}") from None
-    if "schema" not in frame or not set(frame["schema"]) <= {SCHEMA}:
-        raise UsageError(f"{path} is no report of schema {SCHEMA}: write it with this version of chainback")
-    return frame
-
-
-def read_environment(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read what produced a report.
-
-    Raises:
-        UsageError: The folder holds no report, or a damaged one.
-    """
-    path = Path(folder) / "environment.json"
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}: name a folder that verify wrote") from None
-    except ValueError:
-        raise UsageError(f"cannot read {path}: it is damaged: write the report again") from None
-    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise UsageError(f"{path} is of no report of schema {SCHEMA}: write it with this version of chainback")
-    return facts
-
-
-#: The columns that hold text, even where it looks like a number.
-_TEXT = frozenset(
-    (
-        *("jax", "jaxlib", "platform", "device_kind", "dtype", "matmul_precision", "engine", "engine_a", "engine_b"),
-        *("execution", "judged", "tool", "ensemble", "activation", "quantity", "method", "verdict", "worst_case"),
-        *(
-            "digest",
-            *("unit", "sense", "ours", "theirs", "skipped"),
-            "note",
-            "fault",
-            "what",
-            "first",
-            "table",
-            "subject",
-            "row",
-            "outcome",
-            "moved",
-            "jax_old",
-            "jax_new",
-        ),
-        *("verdict_old", "verdict_new", "digest_old", "digest_new", "python", "numpy", "scipy", "failure"),
-        *("function", "argument", "second", "loses"),
-    )
-)
-
-
-def _numeric(column: Any) -> Any:
-    """Return whole numbers where all are whole, else floats: Python reads each to the nearest, as it was written."""
-    if len(column) and set(column) <= {"True", "False"}:
-        return column == "True"
-    try:
-        return column.map(int)
-    except ValueError:
-        return column.map(float)

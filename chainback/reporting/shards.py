@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -16,15 +16,14 @@ from chainback.errors import UsageError
 from chainback.judging.pointwise import CURVE
 from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import RowKey
-from chainback.reporting.report import COUNTS_FILE, IDENTITY, Report, read_environment
+from chainback.reporting.files import read_environment
+from chainback.reporting.report import Report, identity_of, together
+from chainback.reporting.schema import COUNTS_FILE, ENVIRONMENT_FILE, IDENTITY, KEYS, SCHEMA, frame_of
 
 __all__ = ["Resumed", "join", "merge", "part_of", "report_of", "resumed", "together"]
 
+_Read = TypeVar("_Read")
 _EXECUTIONS = ("batched", "single", "eager")
-#: What names an activation's sweep.
-_SWEPT = ("activation", "quantity", "method", "execution")
-#: The columns that name what a row is about.
-_NAMED = ("engine", "engine_a", "engine_b", "activation", "function")
 #: Facts that must be the same in all shards of a run.
 _SAME = ("seed", "cases", "asked", "engines", "ensembles", "sharp_floor", "platforms", "truth", *IDENTITY)
 
@@ -40,8 +39,6 @@ def report_of(totals: RunTotals, environment: dict[str, Any], at: tuple[int, int
             that is a shard.
     """
     keep = "shard" in environment or "duration_s" in environment or not environment["complete"]
-    shared = {name: environment[name] for name in IDENTITY}
-    platforms = environment.get("platforms", {})
     order = {name: place for place, name in enumerate(environment["engines"])}
 
     def place(key: RowKey) -> tuple[Any, ...]:
@@ -53,38 +50,26 @@ def report_of(totals: RunTotals, environment: dict[str, Any], at: tuple[int, int
             key.depth,
         )
 
-    def frame(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-        found = [shared | _where(row, platforms) | row for row in rows]
-        return pd.DataFrame(found) if found else pd.DataFrame(columns=[*shared, "verdict"])
+    def frame(table: str, rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+        return frame_of(table, (identity_of(environment, row) | row for row in rows))
 
-    pairs = sorted(totals.pairs.values(), key=lambda p: (order[p.engine_a], order[p.engine_b], p.key[2:]))
-    tallies = sorted(totals.tallies.values(), key=lambda t: place(t.key))
-    steps = sorted(totals.steps.values(), key=lambda t: (t.judged, *place(t.key)))
-    first = totals.first_rejections()
+    tallies = sorted(totals.tallies.values(), key=lambda tally: place(tally.key))
+    steps = sorted(totals.steps.values(), key=lambda tally: (tally.judged, *place(tally.key)))
+    pairs = sorted(totals.pairs.values(), key=lambda pair: (order[pair.engine_a], order[pair.engine_b], pair.key[2:]))
     activations = [row for _, row in sorted(totals.activations.items())]
+    functions = [row for _, rows in sorted(totals.functions.items()) for row in rows]
+    first = totals.first_rejections()
     return Report(
-        tolerance=frame(tally.row(first.get(("", tally.key))) for tally in tallies),
-        agreement=frame(pair.row() for pair in pairs),
-        activations=frame(_without_curve(row) for row in activations),
-        environment=environment,
+        tolerance=frame("tolerance", [tally.row(first.get(("", tally.key))) for tally in tallies]),
+        steps=frame("steps", [tally.row(first.get((tally.judged, tally.key))) for tally in steps]),
+        agreement=frame("agreement", [pair.row() for pair in pairs]),
+        activations=frame("activations", [_without_curve(row) for row in activations]),
+        curves=frame("curves", [_with_curve(row) for row in activations if CURVE in row]),
+        functions=frame("functions", functions),
         rejections=tuple(totals.in_order()),
-        steps=frame(step.row(first.get((step.judged, step.key))) for step in steps),
-        functions=frame(row for _, rows in sorted(totals.functions.items()) for row in rows),
-        curves=frame(_with_curve(row) for row in activations if CURVE in row),
+        environment=environment | {"rejections": len(totals.rejections)},
         counts=totals.to_json() | _cut_off(environment, at) if keep else None,
     )
-
-
-def _where(row: dict[str, Any], platforms: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Return the columns of `IDENTITY` that say on which of several platforms a row was had: its names end in `@gpu`."""
-    names = [str(row[column]).rpartition("@")[2] for column in _NAMED if column in row]
-    return together([platforms[name] for name in names]) if all(name in platforms for name in names) else {}
-
-
-def together(identities: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Return what several platforms are called together, as "cpu and gpu", in columns of `IDENTITY`."""
-    columns = [column for column in IDENTITY if column in identities[0]]
-    return {name: " and ".join(dict.fromkeys(identity[name] for identity in identities)) for name in columns}
 
 
 def _without_curve(row: dict[str, Any]) -> dict[str, Any]:
@@ -92,7 +77,7 @@ def _without_curve(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_curve(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in _SWEPT} | row[CURVE]
+    return {name: row[name] for name in KEYS["activations"]} | row[CURVE]
 
 
 @dataclass(frozen=True)
@@ -129,25 +114,19 @@ def resumed(folder: str | os.PathLike[str], facts: dict[str, Any]) -> Resumed:
     """
     path = Path(folder) / COUNTS_FILE
     if not path.exists():
-        if (Path(folder) / "environment.json").exists():
+        if (Path(folder) / ENVIRONMENT_FILE).exists():
             raise UsageError(f"{folder} holds a run that is finished: nothing is left to resume")
         return Resumed()
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-        counts, (done, tasks_done), elapsed, run = (
-            RunTotals.from_json(state),
-            state["at"],
-            state["elapsed_s"],
-            state["run"],
-        )
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        raise UsageError(f"cannot read {path}: it is damaged: begin the run anew in another folder") from None
-    wanted, run = json.loads(json.dumps(_run_of(facts))), {"truth": "numpy"} | run
-    if different := [name for name in run | wanted if run.get(name) != wanted.get(name)]:
-        raise UsageError(f"{folder} holds another run: it has another {', '.join(different)}")
-    return Resumed((int(done), int(tasks_done), counts), float(elapsed))
+    wanted = json.loads(json.dumps(_run_of(facts)))
+
+    def read(state: dict[str, Any]) -> Resumed:
+        run = {"truth": "numpy"} | state["run"]
+        if different := [name for name in run | wanted if run.get(name) != wanted.get(name)]:
+            raise UsageError(f"{folder} holds another run: it has another {', '.join(different)}")
+        done, tasks_done = state["at"]
+        return Resumed((int(done), int(tasks_done), RunTotals.from_json(state)), float(state["elapsed_s"]))
+
+    return _read_counts(path, read, "begin the run anew in another folder")
 
 
 def part_of(name: str | None) -> tuple[int, int]:
@@ -177,7 +156,7 @@ def merge(folders: Sequence[str | os.PathLike[str]], *, output: str | os.PathLik
     """
     if not folders:
         raise UsageError("nothing to merge: name the folders of the shards")
-    report = join((str(folder), read_environment(folder), partial(_read_counts, folder)) for folder in folders)
+    report = join(map(_shard, folders))
     if output is not None:
         report.write(output)
     return report
@@ -221,14 +200,30 @@ def _identity(facts: dict[str, Any]) -> list[Any]:
     return [facts.get(name) for name in _SAME]
 
 
-def _read_counts(folder: str | os.PathLike[str]) -> RunTotals:
-    path = Path(folder) / COUNTS_FILE
+def _read_counts(path: Path, read: Callable[[dict[str, Any]], _Read], remedy: str) -> _Read:
+    """Read what a run counted.
+
+    Raises:
+        UsageError: It is missing or damaged.
+    """
     try:
-        return RunTotals.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return read(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
-        raise UsageError(f"cannot read {path}: it is damaged: run the shard again") from None
+        raise UsageError(f"cannot read {path}: it is damaged: {remedy}") from None
+
+
+def _shard(folder: str | os.PathLike[str]) -> tuple[str, dict[str, Any], Callable[[], RunTotals]]:
+    """Return a shard's name, its facts, and what reads its totals.
+
+    Raises:
+        UsageError: The folder holds no report, or one of an older schema.
+    """
+    facts, path = read_environment(folder), Path(folder) / COUNTS_FILE
+    if facts["schema"] != SCHEMA:
+        raise UsageError(f"{folder} is of schema {facts['schema']}, whose totals differ: run the shard again")
+    return str(folder), facts, partial(_read_counts, path, RunTotals.from_json, "run the shard again")
 
 
 def _joined(facts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

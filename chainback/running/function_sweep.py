@@ -181,7 +181,7 @@ def _note(regions: Sequence[tuple[np.ndarray, str]], excused: np.ndarray) -> str
 
 def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
     unmeasured = dict.fromkeys(
-        ("informative", "margin_max", "error_u_max", "error_u_p99", "error_u_rms", "lost_everything", "known"), np.nan
+        ("sharp", "margin_max", "error_u_max", "error_u_p99", "error_u_rms", "lost_everything", "known"), np.nan
     )
     counts = {"points": points, "accepted": 0, "rejected": points, "verdict": str(verdict)}
     return counts | unmeasured | {"digest": "", "loses": "", "note": note}

@@ -43,7 +43,7 @@ TWO = {"platform": "cpu:0,cpu:1"}
 ROWS = 50
 #: What no order of evaluation may change.
 COUNTED = ("engine", "execution", "ensemble", "depth", "width", "cases", "components", "accepted", "rejected")
-COUNTED += ("undecided", "verdict", "informative", "bound_u_p50", "bound_u_p99", "judged", "note")
+COUNTED += ("undecided", "verdict", "sharp", "bound_u_p50", "bound_u_p99", "judged", "note")
 TABLES = ("tolerance", "steps", "agreement", "activations", "curves", "functions")
 
 
@@ -89,7 +89,7 @@ def test_a_run_on_eight_devices_finds_what_a_run_on_one_finds(monkeypatch) -> No
         same = both[0]["digest"] == both[1]["digest"]
         assert same.mean() > 0.5, "a share of few rows may be compiled otherwise, not most of them"
         assert (both[0]["margin_max"].dropna() <= 1).all()
-    for name in ("engine_a", "engine_b", "components", "disagreeing", "informative", "verdict"):
+    for name in ("engine_a", "engine_b", "components", "disagreeing", "sharp", "verdict"):
         assert split.agreement[name].tolist() == alone.agreement[name].tolist()
 
 

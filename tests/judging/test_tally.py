@@ -60,7 +60,7 @@ def test_rows_say_what_the_numbers_are(judged) -> None:
     assert row["margin_mean_se"] == pytest.approx(of_case_margin.std(ddof=1) / np.sqrt(of_case_margin.size))
     assert row["error_u_mean_se"] == pytest.approx(of_case.std(ddof=1) / np.sqrt(of_case.size))
     assert np.median(bound_u) <= row["bound_u_p50"] <= np.median(bound_u) * 33 / 32
-    assert row["informative"] == pytest.approx(np.mean(bound <= 1e-3 * np.abs(reference)))
+    assert row["sharp"] == pytest.approx(np.mean(bound <= 1e-3 * np.abs(reference)))
     worst = int(np.flatnonzero(decided)[np.argmax((error / bound).max(axis=1))])
     assert row["worst_case"] == case.ids[worst]
     assert row["verdict"] == "accepted"
@@ -182,7 +182,7 @@ def test_pairs_count_bits_and_margins() -> None:
     row = pair.row()
     assert (row["components"], row["disagreeing"], row["verdict"]) == (3, 1, "rejected")
     assert row["identical"] == pytest.approx(1 / 3)
-    assert row["informative"] == pytest.approx(2 / 3)
+    assert row["sharp"] == pytest.approx(2 / 3)
     assert row["margin_max"] == pytest.approx(10.0)
     nan = Pair("a", "b", "lecture", 3, 1)
     nan.add(Agreement(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]), 0))

@@ -136,7 +136,7 @@ def test_an_answer_that_is_no_number_has_a_page() -> None:
 def test_a_function_that_is_rejected_is_named() -> None:
     row = {"schema": 1, "function": "jax.nn.gelu(x)", "argument": "0", "quantity": "derivative", "method": "forward"}
     row |= {"execution": "jitted", "second": "", "points": 3, "verdict": "rejected", "margin_max": 598.0, "note": ""}
-    row |= {"error_u_max": 1e5, "worst_x": -5.4375, "informative": 1.0, "dtype": "float32"}
+    row |= {"error_u_max": 1e5, "worst_x": -5.4375, "sharp": 1.0, "dtype": "float32"}
     report = Report(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {"complete": True}, functions=pd.DataFrame([row]))
     words = visible(report_page(report))
     assert "jax.nn.gelu(x) derivative, 0, forward, jitted 598" in words
@@ -184,7 +184,7 @@ def test_of_many_rejections_the_first_are_open_and_none_is_left_out(often_reject
     page = report_page(many)
     opened = re.sub(r"<details>.*?</details>", "", page, flags=re.S)
     assert [f">c{i}</td>" in opened for i in (0, 11, 12)] == [True, True, False]
-    assert "<summary>Rejected, 188 more; 100 others stand in tolerance.csv</summary>" in page
+    assert "<summary>Rejected, 188 more; 100 others stand in rejections.csv</summary>" in page
     assert ">c199</td>" in page
 
 

@@ -16,7 +16,7 @@ from chainback.reporting.report import Report, read_csv
 
 def row(engine="e", verdict="accepted", **more):
     base = {
-        "schema": 1,
+        "schema": 2,
         "jax": "0",
         "engine": engine,
         "execution": "batched",
@@ -29,7 +29,7 @@ def row(engine="e", verdict="accepted", **more):
         "rejected": 0,
         "undecided": 0,
         "verdict": verdict,
-        "informative": 0.75,
+        "sharp": 0.75,
         "margin_max": 0.1 + 0.2,
         "margin_p99": 1 / 3,
         "error_u_max": 1e300,
@@ -57,11 +57,12 @@ def test_csv_files_read_back_exactly(tmp_path) -> None:
 
 
 def test_the_folder_holds_what_is_promised_and_nothing_half_written(tmp_path) -> None:
-    report(row(), activations=[{"schema": 1, "verdict": "accepted"}], seed=3).write(tmp_path / "out")
+    report(row(), activations=[{"schema": 2, "verdict": "accepted"}], seed=3).write(tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "activations.csv",
         "agreement.csv",
         "environment.json",
+        "rejections.csv",
         "steps.csv",
         "tolerance.csv",
     ]
@@ -77,7 +78,7 @@ def test_a_file_that_cannot_be_replaced_leaves_no_trace(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("", "cannot read"), ("a,b\n1,2,3\n4,5,6,7,8\n", "cannot read"), ("a,b\n1,2\n", "no report of schema 1")],
+    [("", "cannot read"), ("a,b\n1,2,3\n4,5,6,7,8\n", "cannot read"), ("a,b\n1,2\n", "no report of schema 1 or 2")],
 )
 def test_damaged_files_get_one_sentence(tmp_path, text: str, sentence: str) -> None:
     (tmp_path / "tolerance.csv").write_text(text)
@@ -106,12 +107,12 @@ def test_damaged_files_get_one_sentence(tmp_path, text: str, sentence: str) -> N
         (report(row(), steps=[{"judged": "substitution", "verdict": "rejected"}]), "rejected", 1),
         (report(row(), steps=[{"judged": "linearisation", "verdict": "rejected"}]), "rejected", 1),
         (report(row(), steps=[{"judged": "linearisation", "verdict": "undecided"}]), "accepted", 0),
-        (report(row(informative=0.09)), "undecided", 3),
-        (report(row(informative=0.11)), "accepted", 0),
-        (report(row(informative=0.01), row(depth=4, informative=0.5)), "accepted", 0),
-        (report(row(informative=0.01), row("f")), "undecided", 3),
-        (report(row(informative=0.01), sharp_floor=0.001), "accepted", 0),
-        (report(row(informative=0.01, verdict="rejected")), "rejected", 1),
+        (report(row(sharp=0.09)), "undecided", 3),
+        (report(row(sharp=0.11)), "accepted", 0),
+        (report(row(sharp=0.01), row(depth=4, sharp=0.5)), "accepted", 0),
+        (report(row(sharp=0.01), row("f")), "undecided", 3),
+        (report(row(sharp=0.01), sharp_floor=0.001), "accepted", 0),
+        (report(row(sharp=0.01, verdict="rejected")), "rejected", 1),
     ],
 )
 def test_only_proof_accepts(made: Report, verdict: str, code: int) -> None:
@@ -185,18 +186,18 @@ def test_what_alone_is_rejected_is_printed_even_when_quiet() -> None:
 
 
 def test_a_run_without_teeth_says_so() -> None:
-    text = " ".join(printed(report(row("blunt", informative=0.042), row("keen"))).split())
+    text = " ".join(printed(report(row("blunt", sharp=0.042), row("keen"))).split())
     assert "blunt: 4.2% of its components were judged sharply, less than 10%." in text
     assert "keen: " not in text
     assert "UNDECIDED" in text
 
 
 def test_every_table_says_how_sharp_it_is() -> None:
-    pairs = ({"engine_a": "e", "verdict": "accepted", "components": 10, "informative": 0.25},)
-    sweeps = ({"activation": "elu", "verdict": "accepted", "points": 10, "informative": 0.5},)
+    pairs = ({"engine_a": "e", "verdict": "accepted", "components": 10, "sharp": 0.25},)
+    sweeps = ({"activation": "elu", "verdict": "accepted", "points": 10, "sharp": 0.5},)
     steps = (
-        {"judged": "linearisation", "verdict": "accepted", "components": 10, "informative": 0.75},
-        {"judged": "substitution", "verdict": "accepted", "components": 10, "informative": 1.0},
+        {"judged": "linearisation", "verdict": "accepted", "components": 10, "sharp": 0.75},
+        {"judged": "substitution", "verdict": "accepted", "components": 10, "sharp": 1.0},
     )
     text = " ".join(printed(report(row(), agreement=pairs, activations=sweeps, steps=steps)).split())
     for sentence in (

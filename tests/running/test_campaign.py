@@ -101,7 +101,7 @@ def test_the_schema_is_the_designs(report) -> None:
             "accepted",
             "rejected",
             "undecided",
-            "informative",
+            "sharp",
             "margin_max",
             "margin_p99",
         ),

@@ -56,7 +56,7 @@ def test_what_is_right_is_accepted(name: str, execution: str) -> None:
     found = rows(BY_NAME[name], execution=execution)
     assert set(verdicts(found).values()) <= {"accepted", "known"}
     assert all(row["rejected"] == 0 for row in found.values())
-    assert found["value", "", "primal"]["informative"] > 0.45
+    assert found["value", "", "primal"]["sharp"] > 0.45
     assert found["value", "", "primal"]["dtype"] == "float32"
     assert len(found) == 1 + 2 * BY_NAME[name].computes.arity
 
@@ -182,7 +182,7 @@ def test_a_vacuous_model_shows() -> None:
     blunt = dataclasses.replace(
         sine, computes=dataclasses.replace(sine.computes, roundings=(RoundingModel(), RoundingModel(1e7)))
     )
-    assert rows(blunt)["derivative", "0", "reverse"]["informative"] == 0.0
+    assert rows(blunt)["derivative", "0", "reverse"]["sharp"] == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_the_functions_alone(report) -> None:
     assert len(made.tolerance) == 0
     there = made.functions[made.functions["verdict"] != "not there"]
     assert {*there["function"]} | {*made.functions["function"]} == set(BY_NAME)
-    assert (there["informative"] > 0.4).mean() > 0.9
+    assert (there["sharp"] > 0.4).mean() > 0.9
     # What is known and shows no more is reported as mended; most of it still shows on this JAX.
     known = {entry.why for function in JAX_FUNCTIONS for entry in function.known if entry.dtype != "float64"}
     shown = " ".join(note for note in made.functions["note"] if not note.startswith("mended"))

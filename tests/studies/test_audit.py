@@ -31,15 +31,15 @@ def test_every_planted_fault_is_caught_and_honest_engines_stand(audited) -> None
 
 def test_the_files_hold_the_tables(audited) -> None:
     found, folder = audited
-    back = read_csv(folder / "audit.csv")
+    back = read_csv(folder / "audit.csv", whole=True)
     assert list(back["fault"]) == list(found.faults["fault"])
     assert np.array_equal(back["share_rejected"], found.faults["share_rejected"])
-    assert len(read_csv(folder / "detection.csv")) == 9
+    assert len(read_csv(folder / "detection.csv", whole=True)) == 9
 
 
 def test_a_bias_below_one_u_is_seen_in_the_mean(audited) -> None:
     _, folder = audited
-    rows = read_csv(folder / "bias.csv")
+    rows = read_csv(folder / "bias.csv", whole=True)
     assert list(rows["ensemble"]) == ["lecture", "mixed", "alive"]
     assert (rows["cases"] == 40_000).all()
     assert (rows["bias_u"] < 1.0).all()

@@ -202,7 +202,7 @@ def test_the_files_hold_the_tables(compared) -> None:
     result, folder, _ = compared
     assert {path.name for path in folder.iterdir()} == set(PEER_FILES)
     for name, frame in zip(PEER_FILES, (result.faults, result.sweep), strict=True):
-        back = read_csv(folder / name)
+        back = read_csv(folder / name, whole=True)
         pd.testing.assert_frame_equal(back, frame)
 
 

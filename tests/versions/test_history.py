@@ -76,7 +76,7 @@ def test_a_history_tells_what_each_version_changed(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("laboratory")
 def test_the_tables_read_back(tmp_path: Path) -> None:
     found = history(VERSIONS, output=tmp_path / "history")
-    engines = read_csv(tmp_path / "history" / "engines.csv")
+    engines = read_csv(tmp_path / "history" / "engines.csv", whole=True)
     assert len(engines) == 2 * len(VERSIONS)
     scan = engines[engines["engine"] == "reverse-scan"].set_index("jax")
     assert scan["verdict"].tolist() == ["accepted", "accepted", "rejected", "accepted"]
@@ -85,7 +85,7 @@ def test_the_tables_read_back(tmp_path: Path) -> None:
     sweeps = found.sweeps().set_index(["subject", "row"])
     assert sweeps.loc[("softplus", "slope forward jitted"), "0.7"] == "9e+06"
     assert len(sweeps) == len(report().activations)
-    changes = read_csv(tmp_path / "history" / "changes.csv")
+    changes = read_csv(tmp_path / "history" / "changes.csv", whole=True)
     assert set(changes["outcome"]) == {"rejected", "drifted", "mended"}
 
 

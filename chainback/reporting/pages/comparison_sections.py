@@ -12,7 +12,8 @@ import pandas as pd
 from chainback.judging.judgement import Verdict
 from chainback.reporting.comparison import Comparison
 from chainback.reporting.pages.sections import MOST, Section, Table, embedded, said
-from chainback.reporting.report import number, records
+from chainback.reporting.schema import records
+from chainback.reporting.text import number
 
 __all__ = ["comparison_sections", "history_sections", "moved"]
 

@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 from chainback.errors import ChainbackError, UsageError
 from chainback.judging.judgement import Verdict
-from chainback.reporting.report import write_text
+from chainback.reporting.files import write_text
 
 __all__ = ["draw_history", "draw_lecture", "draw_matrices", "field_of_bits", "line_styles", "save", "save_all"]
 

@@ -22,11 +22,12 @@ from typing import Any
 
 from chainback.judging.judgement import Verdict
 from chainback.reporting.comparison import Comparison
+from chainback.reporting.files import write_text
 from chainback.reporting.pages.comparison_sections import comparison_sections, moved
 from chainback.reporting.pages.report_sections import report_sections
 from chainback.reporting.pages.sections import Section, Table, is_number, markdown
 from chainback.reporting.pages.stylesheet import STYLE
-from chainback.reporting.report import Report, write_text
+from chainback.reporting.report import Report
 
 __all__ = ["comparison_page", "document", "plotting", "report_page", "slug", "text", "write_page"]
 

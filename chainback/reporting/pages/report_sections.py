@@ -12,14 +12,14 @@ import pandas as pd
 from chainback.judging.judgement import Verdict
 from chainback.operations.arithmetic import FLOAT32
 from chainback.reporting.pages.sections import MOST, Section, Table, embedded, is_number, said
-from chainback.reporting.report import COLUMNS, Report, number, records, replay_command
+from chainback.reporting.report import COLUMNS, Report
+from chainback.reporting.schema import KEYS, records
+from chainback.reporting.text import number, replay_command
 
 __all__ = ["report_sections"]
 
 #: How many rows a table of the worst shows.
 _WORST = 12
-#: What names a sweep of an activation, and its curve.
-_SWEPT = ("activation", "quantity", "method", "execution")
 #: An error in u by which half of the digits are lost.
 _HALF = 1.0 / FLOAT32.unit_roundoff**0.5
 
@@ -69,7 +69,7 @@ def _worst(report: Report) -> Section | None:
         tables.append(Table(header, wrong[:_WORST], "Rejected"))
         if more := wrong[_WORST:]:
             rest = len(report.rejections) - len(wrong)
-            left_out = f"; {rest:,} others stand in tolerance.csv" if rest else ""
+            left_out = f"; {rest:,} others stand in rejections.csv" if rest else ""
             folded.append(Table(header, more, f"Rejected, {len(more):,} more{left_out}"))
     if cases:
         header = ("case", "engine", "execution", "margin", "max u", "replay")
@@ -178,14 +178,14 @@ def _activations(report: Report, charts: Any) -> Section | None:
     frame: Any = report.activations
     if frame.empty or "activation" not in frame:
         return None
-    half = {tuple(row[key] for key in _SWEPT): _half_lost(row) for row in records(report.curves)}
+    half = {tuple(row[key] for key in KEYS["activations"]): _half_lost(row) for row in records(report.curves)}
     rows = []
     for row in records(frame):
         if row["execution"] == "jitted" or row["verdict"] != str(Verdict.ACCEPTED):
             name = f"{row['quantity']}, {row['method']}, {row['execution']}"
             facts = [number(row.get(name, np.nan)) for name in ("margin_max", "error_u_max")]
             facts += [number(row.get("error_u_max_z", np.nan)) if row.get("error_u_max") else "–"]
-            facts += [half.get(tuple(row[key] for key in _SWEPT), "–")]
+            facts += [half.get(tuple(row[key] for key in KEYS["activations"]), "–")]
             facts += [f"{_or_zero(row.get('lost_everything')):,.0f}"]
             rows.append([row["activation"], name, *facts, row["verdict"]])
     header = (

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chainback.reporting.report import markdown_table
+from chainback.reporting.text import markdown_table
 
 __all__ = ["MOST", "Section", "Table", "embedded", "is_number", "markdown", "said"]
 

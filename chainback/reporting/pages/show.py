@@ -7,24 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from chainback.errors import ChainbackError, UsageError
-from chainback.judging.judgement import Verdict
-from chainback.judging.tally import Rejection, RowKey
-from chainback.problems.ensembles import CaseId
 from chainback.reporting.comparison import Comparison
 from chainback.reporting.pages.comparison_sections import comparison_sections
 from chainback.reporting.pages.html import plotting, slug, write_page
 from chainback.reporting.pages.report_sections import report_sections
 from chainback.reporting.pages.sections import Section
-from chainback.reporting.report import Report, read_csv, read_environment, records
+from chainback.reporting.report import Report
+from chainback.reporting.schema import PAGE_FILE
 
 __all__ = ["FORMATS", "read_report", "show", "write_pictures"]
 
 #: What pictures may be.
 FORMATS = ("svg", "png")
-_TABLES = ("tolerance", "steps", "agreement", "activations", "curves", "functions")
+read_report = Report.read
 
 
 def show(folder: str | os.PathLike[str], *, pictures: str = "") -> Report:
@@ -38,39 +34,12 @@ def show(folder: str | os.PathLike[str], *, pictures: str = "") -> Report:
         UsageError: The folder holds no report, or cannot be written.
         ChainbackError: The pictures cannot be drawn here: plotly, kaleido, or the browser that it needs, is not there.
     """
-    report = read_report(folder)
-    page = Path(folder) / "report.html"
+    report = Report.read(folder)
+    page = Path(folder) / PAGE_FILE
     write_page(report, page)
     if pictures:
         write_pictures(report, page, pictures)
     return report
-
-
-def read_report(folder: str | os.PathLike[str]) -> Report:
-    """Read a report as it was written.
-
-    Returns:
-        The report; its rejections are those that the notes of its rows name.
-
-    Raises:
-        UsageError: The folder holds no report, or a damaged one.
-    """
-    environment = read_environment(folder)
-    files = {name: Path(folder) / f"{name}.csv" for name in _TABLES}
-    if not files["tolerance"].exists():
-        raise UsageError(f"{folder} holds no tolerance.csv: name a folder that verify wrote")
-    tables: dict[str, Any] = {name: read_csv(path) if path.exists() else pd.DataFrame() for name, path in files.items()}
-    rejections = tuple(_rejections(tables["tolerance"], tables["steps"]))
-    return Report(environment=environment, rejections=rejections, **tables)
-
-
-def _rejections(tolerance: pd.DataFrame, steps: pd.DataFrame) -> Iterator[Rejection]:
-    for row in (*records(tolerance), *records(steps)):
-        if row["verdict"] == str(Verdict.REJECTED):
-            case_id, _, reason = row["note"].partition(": ")
-            step = f"its {row['judged']} is wrong: " if "judged" in row else ""
-            key = [row[name] for name in RowKey._fields]
-            yield Rejection(*key, CaseId.parse(case_id).batch, case_id, row.get("judged", ""), reason=step + reason)
 
 
 def write_pictures(what: Report | Comparison, page: str | os.PathLike[str], form: str = "svg") -> list[Path]:
