@@ -208,6 +208,8 @@ def _read_counts(path: Path, read: Callable[[dict[str, Any]], _Read], remedy: st
     """
     try:
         return read(json.loads(path.read_text(encoding="utf-8")))
+    except UsageError:
+        raise
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):

@@ -13,6 +13,7 @@ import pytest
 import chainback.versions.upgrade as upgrade_module
 from chainback import bisect, upgrade, verify
 from chainback.errors import BuildError, UsageError
+from chainback.judging.tally import Rejection, RowKey
 from chainback.reporting.comparison import read
 from chainback.reporting.report import Report
 from chainback.versions import environments
@@ -63,6 +64,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def rejected_from(first: str) -> Any:
     wrong = changed(report(), verdict="rejected", rejected=1)
+    key = (wrong.tolerance[name][0] for name in RowKey._fields)
+    rejection = Rejection(*key, 0, wrong.tolerance["worst_case"][0], reason="wrong")
+    wrong = replace(wrong, rejections=(rejection,), environment=wrong.environment | {"rejections": 1})
     return lambda jax: wrong if OFFERED.index(jax) <= OFFERED.index(first) else report()
 
 
