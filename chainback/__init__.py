@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from chainback.studies.audit import audit
     from chainback.studies.quantecon.lecture import lecture
     from chainback.versions.baseline import baseline
+    from chainback.versions.bisection import bisect
     from chainback.versions.history import history
-    from chainback.versions.upgrade import bisect, upgrade
+    from chainback.versions.upgrade import upgrade
 
 #: The public names, by the module that has them.
 _NAMES = {
@@ -53,8 +54,9 @@ _NAMES = {
     "studies.audit": ("audit",),
     "studies.quantecon.lecture": ("lecture",),
     "versions.baseline": ("baseline",),
+    "versions.bisection": ("bisect",),
     "versions.history": ("history",),
-    "versions.upgrade": ("bisect", "upgrade"),
+    "versions.upgrade": ("upgrade",),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 #: The public modules.

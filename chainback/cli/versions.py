@@ -10,7 +10,16 @@ import click
 from rich.console import Console
 
 import chainback
-from chainback.cli.options import MARKDOWN, OPEN, PLATFORM, Names, WholeNumber, picture_option
+from chainback.cli.options import (
+    MARKDOWN,
+    OPEN,
+    PLATFORM,
+    Names,
+    WholeNumber,
+    picture_option,
+    request_of,
+    request_options,
+)
 from chainback.cli.output import (
     annotate_comparison,
     drawings,
@@ -22,41 +31,46 @@ from chainback.cli.output import (
     progress_bar,
     to_log,
 )
+from chainback.environment import user_cache
 from chainback.reporting.pages.html import text
 from chainback.reporting.pages.sections import markdown as in_markdown
-from chainback.versions.environments import Job
+from chainback.versions.environments import Environments
 
 __all__ = ["baseline", "bisect", "history", "upgrade"]
 
-_JOB = [
+_OPTIONS = (
     click.option(
         "--cases", type=WholeNumber(), default=20_000, show_default=True, help="Chains in all, the same everywhere."
     ),
-    click.option("--seed", type=WholeNumber(), default=0, show_default=True, help="Decides which chains."),
-    click.option("--ensembles", default="all", show_default=True, help="Families of chains: names or all."),
-    click.option("--engines", default="all", show_default=True, help="Built-in engines: names, all or none."),
-    click.option("--engine", "own", multiple=True, metavar="MODULE:NAME", help="An engine of your own."),
+    request_options("seed", "ensembles", "engines", "platform"),
     click.option("--functions/--no-functions", default=True, help="Sweep every elementary function.  [default: yes]"),
-    click.option("--platform", default="", help="Where to run: cpu, gpu, gpu:1, …  [default: JAX's own choice]"),
     click.option("--xla-flags", default="", help="For XLA_FLAGS, everywhere."),
     click.option("--pre", is_flag=True, help="Release candidates and nightly builds count, where the index has them."),
     click.option(
-        "--cache", type=click.Path(path_type=Path), help="For environments and results.  [default: the user's cache]"
+        "--cache",
+        type=click.Path(path_type=Path),
+        default=user_cache,
+        help="For environments and results.  [default: the user's cache]",
     ),
-]
+)
 
 
-def with_job(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say what is run under every version."""
-    for option in reversed(_JOB):
+def with_request(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that say what is run under every version, and where: the arguments of `_study`."""
+    for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def _study(*, pre: bool, cache: Path, xla_flags: str, **asked: Any) -> dict[str, Any]:
+    """Return the arguments that a study of versions takes: what to run, and where."""
+    return {"request": request_of(**asked), "environments": Environments(cache, pre, xla_flags, print_step)}
 
 
 @click.command()
 @click.option("--from", "old", default="installed", show_default=True, metavar="VERSION", help="The JAX to come from.")
 @click.option("--to", "new", multiple=True, metavar="VERSION", help="To go to; repeatable.  [default: newest]")
-@with_job
+@with_request
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -66,23 +80,19 @@ def with_job(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @MARKDOWN
 @OPEN
-def upgrade(
-    old: str, new: tuple[str, ...], pre: bool, cache: Path | None, output: Path, markdown: bool, show: bool, **job: Any
-) -> int:
+def upgrade(old: str, new: tuple[str, ...], output: Path, markdown: bool, show: bool, **study: Any) -> int:
     """Run the same cases under two or more versions of JAX, each in an environment of its own, and compare.
 
     Exit codes: 0 nothing is worse, 1 something is, 5 an environment could not be built.
     """
-    found = chainback.upgrade(
-        old, new or ("newest",), job=Job(**job), pre=pre, cache=cache, output=output, tell=print_step
-    )
+    found = chainback.upgrade(old, new or ("newest",), output=output, **_study(**study))
     annotate_comparison(found, markdown)
     for comparison, page in zip(found.comparisons.values(), found.pages(output), strict=True):
         if not markdown:
             to_log(text(comparison))
         if show:
             open_page(page)
-    reports = [output / run.jax / "report.html" for run in (found.old, *found.new)]
+    reports = [output / run.jax / "report.html" for run in found.runs]
     name_files([*reports, *found.pages(output)], quiet=markdown)
     return found.exit_code
 
@@ -95,15 +105,16 @@ def upgrade(
     type=click.Choice(["verdict", "drift", "digest"]),
     help="What changed.  [default: the first of these that differs]",
 )
-@click.option("--case", default="", metavar="CASE_ID", help="Run this one case only.")
+@click.option("--case", metavar="CASE_ID", help="Run this one case only.")
 @click.option("--rows", default="", metavar="TEXT", help="Look only at rows in whose name this occurs, such as gelu.")
-@with_job
-def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache: Path | None, **job: Any) -> int:
+@with_request
+def bisect(good: str, bad: str, metric: str | None, rows: str, case: str | None, functions: bool, **study: Any) -> int:
     """Find the release of JAX in which a verdict, a drift or the bits of a result first changed.
 
     Exit codes: 0 it was found, 3 there is nothing to find, 5 an environment could not be built.
     """
-    found = chainback.bisect(good, bad, metric=metric, rows=rows, job=Job(**job), pre=pre, cache=cache, tell=print_step)
+    study |= {"case": case, "functions": functions and case is None}
+    found = chainback.bisect(good, bad, metric=metric, rows=rows, **_study(**study))
     found.print(Console())
     return found.exit_code
 
@@ -115,7 +126,7 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
     default=(),
     help="Versions of JAX, oldest first.  [default: each minor release from 0.4.30 on]",
 )
-@with_job
+@with_request
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -125,15 +136,13 @@ def bisect(good: str, bad: str, metric: str | None, rows: str, pre: bool, cache:
 )
 @picture_option("it")
 @OPEN
-def history(
-    versions: tuple[str, ...], pre: bool, cache: Path | None, output: Path, picture: Path | None, show: bool, **job: Any
-) -> int:
+def history(versions: tuple[str, ...], output: Path, picture: Path | None, show: bool, **study: Any) -> int:
     """Run the same cases under release after release of JAX, and say what each changed.
 
     Exit codes: 0 done, 5 an environment could not be built.
     """
     names = tuple(versions) if versions != "all" else ()
-    found = chainback.history(names, job=Job(**job), pre=pre, cache=cache, output=output, tell=print_step)
+    found = chainback.history(names, output=output, **_study(**study))
     found.print(Console())
     to_log(in_markdown(found.sections(None)))
     if show:

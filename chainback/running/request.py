@@ -327,7 +327,8 @@ def option_name(argument: str, option: Option) -> str:
 
 
 def _listed(value: Any) -> str:
-    return value if isinstance(value, str) or not isinstance(value, Iterable) else ",".join(map(str, value))
+    listed = isinstance(value, Iterable) and not isinstance(value, str)
+    return ",".join(map(str, value)) if listed else str(value)
 
 
 def _whole_number(name: str, value: Any) -> int:

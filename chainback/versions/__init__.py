@@ -2,8 +2,12 @@
 
 In reading order:
 
-* `environments`: an environment for one version, and a job run in it, cached by all that decides its result.
-* `upgrade`: what an upgrade changes, and which release changed it first (bisection).
-* `history`: release after release.
+* `packages`: uv and the index: which versions there are, which Pythons, what can be installed together.
+* `source`: chainback's own source, as other environments run it, and the digest of what decides a result.
+* `environments`: an environment for each version, a request run in it, and its result, kept by all that decides it.
+* `study`: a request under several versions, each compared with the first or with the one before.
+* `upgrade`: what an upgrade changes: a study against the first.
+* `history`: what release after release changed: a study against the one before.
+* `bisection`: which release changed something first.
 * `baseline`: a report that is kept, so that later runs can be compared with it.
 """

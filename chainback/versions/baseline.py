@@ -1,7 +1,7 @@
 """Baselines: a report that is kept, so that later runs can be compared with it.
 
-A baseline is not refreshed because it differs, but because somebody looked: what got worse is taken only with a reason, and
-the reason stays with it.
+A baseline is not replaced because it differs, but because somebody looked: what got worse is taken only with a reason, and
+the reason is kept with it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from chainback.processes.worker import supervise
 from chainback.reporting.comparison import Comparison, compare
 from chainback.reporting.report import Report, read_environment, writable_folder
 
-__all__ = ["Refreshed", "baseline"]
+__all__ = ["BaselineUpdate", "baseline"]
 
 #: What a new baseline runs, and where an old one keeps what it ran.
 _FIRST = {"cases": 20_000, "seed": 0, "functions": True}
 
 
 @dataclass(frozen=True)
-class Refreshed:
-    """What became of a baseline.
+class BaselineUpdate:
+    """Whether a run replaced a baseline.
 
     Attributes:
         report: Of the run.
@@ -54,14 +54,14 @@ def baseline(
     progress: Callable[[int, int, str], None] | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     **arguments: Any,
-) -> Refreshed:
+) -> BaselineUpdate:
     """Run the gate and keep its report as a baseline, unless something is worse than in the one that is there.
 
     Args:
         folder: Of the baseline.
         reason: Why it is to be taken all the same; kept in its `environment.json`, with all earlier ones.
         progress: As for `verify`.
-        clock: Tells the time that is kept with the reason.
+        clock: Returns the time that is kept with the reason.
         **arguments: Of `supervise`; cases, seed and functions default to those of the baseline that is there.
 
     Returns:
@@ -92,9 +92,9 @@ def baseline(
             else f"the run is {'' if report.complete else 'in'}complete and {report.verdict}"
         )
         hint = ": look, and say why it is to be taken with --reason" if report.complete else ""
-        return Refreshed(report, found, False, f"Not taken: {why}{hint}.")
+        return BaselineUpdate(report, found, False, f"Not taken: {why}{hint}.")
     entry = {"time": clock().isoformat(timespec="seconds"), "jax": report.environment["jax"], "worse": worse}
     kept = [*before.get("baseline", []), entry | {"reason": reason or "nothing is worse" if there else "the first"}]
     report = replace(report, environment=report.environment | {"baseline": kept})
     report.write(folder)
-    return Refreshed(report, found, True, f"Taken: {kept[-1]['reason']}.")
+    return BaselineUpdate(report, found, True, f"Taken: {kept[-1]['reason']}.")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
-from chainback.reporting.comparison import KEYS, Comparison, compare, telling
+from chainback.reporting.comparison import KEYS, telling
 from chainback.reporting.pages.comparison_sections import history_sections
 from chainback.reporting.pages.html import document, plotting
 from chainback.reporting.pages.sections import Section, is_number
@@ -32,47 +30,37 @@ from chainback.reporting.report import (
     write_csv,
     write_text,
 )
-from chainback.versions.environments import DEFAULT_JOB, Job, Laboratory, Run, Tell, cache_folder
-from chainback.versions.upgrade import minors
+from chainback.running.request import Request
+from chainback.versions.environments import DEFAULT_REQUEST, Environments, Run
+from chainback.versions.packages import minors
+from chainback.versions.study import VersionStudy
 
-__all__ = ["Chronicle", "history"]
+__all__ = ["History", "history"]
 
 _SWEEPS = ("activations", "functions")
-_HEADER = ("jax", "python", "verdict", "identical", "within bound", "drifted", "mended", "rejected", "ns a layer", "s")
-
+_OUTCOMES = ("identical", "within bound", "drifted", "mended", "rejected", "undecided", "missing", "new")
 _COUNTED = "Identical (same bits), within bound, drifted, mended and rejected: rows, against the version before."
 
 
-@dataclass(frozen=True)
-class Chronicle:
-    """Runs of the same cases under one version after another.
+class History(VersionStudy):
+    """What each version of JAX changed from the one before, the oldest first."""
 
-    Attributes:
-        runs: The oldest version first.
-    """
-
-    runs: tuple[Run, ...]
-
-    @property
-    def ran(self) -> list[Run]:
-        """The runs that brought a report."""
-        return [run for run in self.runs if run.reading is not None]
-
-    @cached_property
-    def comparisons(self) -> dict[str, Comparison]:
-        """By version: the comparison with the version before."""
-        pairs = zip(self.ran, self.ran[1:], strict=False)
-        return {
-            new.jax: compare(old.reading.name, new.reading.name) for old, new in pairs if old.reading and new.reading
-        }
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 5 where an environment could not be built."""
-        return 0 if len(self.ran) == len(self.runs) else 5
+    against = "previous"
+    header = (
+        "jax",
+        "python",
+        "verdict",
+        "identical",
+        "within bound",
+        "drifted",
+        "mended",
+        "rejected",
+        "ns a layer",
+        "s",
+    )
 
     def versions(self) -> pd.DataFrame:
-        """Return a row for each version: who ran, with which verdict, and what changed from the version before."""
+        """Return a row for each version: its Python and packages, verdict, and what changed from the version before."""
         rows = []
         for run in self.runs:
             row: dict[str, Any] = {"schema": SCHEMA, "jax": run.jax, "python": run.python, "verdict": run.verdict}
@@ -81,17 +69,7 @@ class Chronicle:
             row |= {"elapsed_s": run.seconds, "failure": run.failure}
             against = self.comparisons.get(run.jax)
             counted = Counter(item["outcome"] for item in records(against.frame)) if against else Counter()
-            for outcome in (
-                "identical",
-                "within bound",
-                "drifted",
-                "mended",
-                "rejected",
-                "undecided",
-                "missing",
-                "new",
-            ):
-                row[outcome.replace(" ", "_")] = counted[outcome]
+            row |= {outcome.replace(" ", "_"): counted[outcome] for outcome in _OUTCOMES}
             rows.append(row | {"worse": len(against.worse) if against else 0})
         return pd.DataFrame(rows)
 
@@ -123,11 +101,11 @@ class Chronicle:
         )
 
     def changes(self) -> pd.DataFrame:
-        """Return the rows of all comparisons that tell something: worse, drifted, mended."""
+        """Return the rows of all comparisons that matter: worse, drifted, mended."""
         frames = [comparison.frame.assign(jax=name) for name, comparison in self.comparisons.items()]
-        told = [row for frame in frames for row in records(frame) if telling(row)]
+        rows = [row for frame in frames for row in records(frame) if telling(row)]
         columns = ["schema", "jax_old", "jax_new", "table", "subject", "row", "outcome", "worse", "moved", "note"]
-        return pd.DataFrame(told, columns=columns)
+        return pd.DataFrame(rows, columns=columns)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write the tables, and the pages that show them: README.md, and history.html, which has charts.
@@ -141,29 +119,14 @@ class Chronicle:
         write_text(target / "README.md", self.markdown())
         write_text(target / "history.html", self.page())
 
-    def print(self, console: Console | None = None) -> None:
-        """Print a line for each version, and what changed."""
-        (console or Console()).print(self)
-
-    def __rich__(self) -> RenderableType:
-        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
-        printed = [place for place, name in enumerate(_HEADER) if name != "python"]  # nine columns fit in eighty
-        for place in printed:
-            name = _HEADER[place].replace(" ", "\n", 1)
-            table.add_column(name, justify="left" if place < 3 else "right", no_wrap=True)
-        for cells in self._rows():
-            table.add_row(*(cells[place] for place in printed))
-        failures = [Text(f"{run.jax}: {run.failure}", style="yellow") for run in self.runs if run.failure]
-        return Group(table, *failures, *map(Text, self._told()))
-
     def markdown(self) -> str:
         """Return the page of the history."""
-        lines = ["# The same gradients under release after release of JAX", "", self._ran(), ""]
-        lines += [markdown_table(_HEADER, self._rows()), "", _COUNTED, ""]
-        lines += ["## What changed", "", *(f"* {line}" for line in self._told()), ""]
-        lines += [f"* {run.jax} did not run: {run.failure}" for run in self.runs if run.failure]
+        lines = ["# The same gradients under release after release of JAX", "", self._what_ran(), ""]
+        lines += [markdown_table(self.header, self.rows()), "", _COUNTED, ""]
+        lines += ["## What changed", "", *(f"* {line}" for line in self._changes()), ""]
+        lines += [f"* {run.jax} did not run: {run.failure}" for run in self.failed]
         for table in _SWEEPS:
-            cells = list(self._moving(table))
+            cells = list(self._moved_rows(table))
             if cells:
                 lines += [f"## Errors of {table} that moved, root mean square in u", ""]
                 lines += [markdown_table(["", *(run.jax for run in self.ran)], cells), ""]
@@ -173,23 +136,36 @@ class Chronicle:
         """Return the page of the history, as HTML."""
         charts = plotting()
         title = f"jax {self.runs[0].jax} … {self.runs[-1].jax}"
-        failures = [f"{run.jax} did not run: {run.failure}" for run in self.runs if run.failure]
-        ran = self._ran()
-        return document(None, title, ran, "", failures, self.sections(charts), missing=charts is None)
+        failures = [f"{run.jax} did not run: {run.failure}" for run in self.failed]
+        return document(None, title, self._what_ran(), "", failures, self.sections(charts), missing=charts is None)
 
     def sections(self, charts: Any) -> list[Section]:
         """Return what the page says, for a page or a log; `charts` is the module that draws, or None."""
-        told = [[version, what] for version, _, what in (line.partition(": ") for line in self._told())]
+        changes = [[version, what] for version, _, what in (line.partition(": ") for line in self._changes())]
         names = [run.jax for run in self.ran]
-        moving = [Listing(("", *names), cells, table) for table in _SWEEPS if (cells := list(self._moving(table)))]
-        return history_sections(Listing(_HEADER, self._rows()), told, self.engines(), moving, charts)
+        moving = [Listing(("", *names), cells, table) for table in _SWEEPS if (cells := list(self._moved_rows(table)))]
+        return history_sections(Listing(self.header, self.rows()), changes, self.engines(), moving, charts)
 
-    def _ran(self) -> str:
+    def _table(self) -> Table:
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+        printed = [place for place, name in enumerate(self.header) if name != "python"]  # nine columns fit in eighty
+        for place in printed:
+            name = self.header[place].replace(" ", "\n", 1)
+            table.add_column(name, justify="left" if place < 3 else "right", no_wrap=True)
+        for cells in self.rows():
+            table.add_row(*(cells[place] for place in printed))
+        return table
+
+    def _details(self) -> Iterable[RenderableType]:
+        return map(Text, self._changes())
+
+    def _what_ran(self) -> str:
         first = self.ran[0].reading if self.ran else None
         facts = first.environment if first else {}
         return f"{facts.get('cases', 0):,} chains, seed {facts.get('seed')}, on {_machine(facts)}."
 
-    def _rows(self) -> list[list[str]]:
+    def rows(self) -> list[list[str]]:
+        """Return the cells of the table of versions, a row for each run."""
         speed = self.engines().groupby("jax")["run_ns_per_layer"].median() if self.ran else {}
         rows = []
         for row in records(self.versions()):
@@ -200,7 +176,7 @@ class Chronicle:
             rows.append([row["jax"], row["python"], row["verdict"], *counts, layer, f"{row['elapsed_s']:.0f}"])
         return rows
 
-    def _told(self) -> Iterator[str]:
+    def _changes(self) -> Iterator[str]:
         """Yield a sentence for each version, table and thing that changed."""
         for name, comparison in self.comparisons.items():
             groups: dict[tuple[str, str, str, bool], list[dict[str, Any]]] = {}
@@ -212,12 +188,12 @@ class Chronicle:
                 count = f"{len(rows)} row{'s' * (len(rows) > 1)}"
                 yield f"{name}: {worse}{table} {subject} {outcome} ({count}{'; ' + example if example else ''})"
 
-    def _moving(self, table: str) -> Iterator[list[str]]:
-        """Yield the lines of a sweep whose cells tell a change: a word, or an error that moved by half; like with like."""
+    def _moved_rows(self, table: str) -> Iterator[list[str]]:
+        """Yield the lines of a sweep whose cells show a change: a word, or an error that moved by half; like with like."""
         ways: dict[tuple[str, ...], list[str]] = {}
         for row in records(self.sweeps()):
             cells = [row[run.jax] for run in self.ran]
-            if row["table"] == table and _moved(cells):
+            if row["table"] == table and _has_moved(cells):
                 ways.setdefault((row["subject"], *cells), []).append(row["row"])
         for (subject, *cells), which in ways.items():
             yield [f"{subject}: {', '.join(which)}", *cells]
@@ -226,21 +202,17 @@ class Chronicle:
 def history(
     versions: Sequence[str] = (),
     *,
-    job: Job = DEFAULT_JOB,
-    pre: bool = False,
-    cache: str | os.PathLike[str] | None = None,
+    request: Request = DEFAULT_REQUEST,
+    environments: Environments | None = None,
     output: str | os.PathLike[str] | None = None,
-    tell: Tell | None = None,
-) -> Chronicle:
-    """Run the same cases under many versions of JAX, each in an environment of its own, and say what each changed.
+) -> History:
+    """Run the same cases under many versions of JAX, each in an environment of its own, and find what each changed.
 
     Args:
         versions: Which; default: the last release of each minor version from 0.4.30 to the newest that the index offers.
-        job: What to run.
-        pre: As for `upgrade`.
-        cache: As for `upgrade`.
+        request: What to run.
+        environments: Where; default: those in the user's cache folder.
         output: Folder to write the tables to.
-        tell: Told what is being done.
 
     Raises:
         UsageError: The output cannot be written.
@@ -248,14 +220,13 @@ def history(
     """
     if output is not None:
         writable_folder(output)
-    chosen = list(versions) or minors()
-    if len(set(chosen)) < 2:
+    chosen = list(dict.fromkeys(versions or minors()))
+    if len(chosen) < 2:
         raise UsageError(f"a history needs two versions or more, got {', '.join(chosen) or 'none'}")
-    laboratory = Laboratory(cache_folder(cache), pre, tell or (lambda what: None))
-    chronicle = Chronicle(tuple(laboratory.run(name, job) for name in dict.fromkeys(chosen)))
+    made = History.of(chosen, request, environments or Environments())
     if output is not None:
-        chronicle.write(output)
-    return chronicle
+        made.write(output)
+    return made
 
 
 def _engine_rows(run: Run) -> Iterator[dict[str, Any]]:
@@ -290,7 +261,7 @@ def _over(how: Any, rows: Iterable[dict[str, Any]], column: str) -> float:
     return float(how(values)) if values else float("nan")
 
 
-def _moved(cells: Sequence[str]) -> bool:
+def _has_moved(cells: Sequence[str]) -> bool:
     numbers = [float(cell) for cell in cells if is_number(cell)]
     words = {cell for cell in cells if not is_number(cell)}
     if words:

@@ -1,4 +1,4 @@
-"""The history over made-up versions: what is told of each, and what the tables hold."""
+"""The history over made-up versions: what each changed, and what the tables hold."""
 
 import io
 from dataclasses import replace
@@ -14,7 +14,8 @@ from chainback import history, verify
 from chainback.errors import UsageError
 from chainback.reporting.comparison import read
 from chainback.reporting.report import Report, read_csv
-from chainback.versions.environments import Job, Laboratory, Run
+from chainback.running.request import Request
+from chainback.versions.environments import Environments, Run
 
 VERSIONS = ["0.5", "0.6", "0.7", "0.8"]
 
@@ -44,25 +45,25 @@ def made(jax: str) -> Report:
 
 
 @pytest.fixture
-def laboratory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(self: Laboratory, jax: str, job: Job) -> Run:
+def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: Environments, jax: str, request: Request) -> Run:
         if jax not in VERSIONS:
             return Run(jax, failure=f"there is no version of jax=={jax}")
         made(jax).write(tmp_path / jax)
         return Run(jax, "3.12.1", read(tmp_path / jax), seconds=10.0)
 
-    monkeypatch.setattr(Laboratory, "run", run)
+    monkeypatch.setattr(Environments, "run", run)
 
 
-@pytest.mark.usefixtures("laboratory")
-def test_a_history_tells_what_each_version_changed(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("made_up")
+def test_a_history_names_what_each_version_changed(tmp_path: Path) -> None:
     found = history(VERSIONS, output=tmp_path / "history")
     assert found.exit_code == 0
-    told = list(found._told())
-    assert not any(line.startswith("0.6") for line in told), "other bits within the bound are counted, not told"
-    assert any(line.startswith("0.7: worse: tolerance reverse-scan rejected") for line in told)
-    assert any("0.7: worse: activations softplus drifted" in line and "9e+06" in line for line in told)
-    assert any(line.startswith("0.8: tolerance reverse-scan mended") for line in told)
+    changes = list(found._changes())
+    assert not any(line.startswith("0.6") for line in changes), "other bits within the bound are counted, not named"
+    assert any(line.startswith("0.7: worse: tolerance reverse-scan rejected") for line in changes)
+    assert any("0.7: worse: activations softplus drifted" in line and "9e+06" in line for line in changes)
+    assert any(line.startswith("0.8: tolerance reverse-scan mended") for line in changes)
     versions = found.versions().set_index("jax")
     assert versions["verdict"].tolist() == ["accepted", "accepted", "rejected", "accepted"]
     assert versions.loc["0.6", "within_bound"] == len(report().tolerance)
@@ -73,7 +74,7 @@ def test_a_history_tells_what_each_version_changed(tmp_path: Path) -> None:
     assert "sin value" not in page, "what did not move is not on the page"
 
 
-@pytest.mark.usefixtures("laboratory")
+@pytest.mark.usefixtures("made_up")
 def test_the_tables_read_back(tmp_path: Path) -> None:
     found = history(VERSIONS, output=tmp_path / "history")
     engines = read_csv(tmp_path / "history" / "engines.csv", whole=True)
@@ -89,8 +90,8 @@ def test_the_tables_read_back(tmp_path: Path) -> None:
     assert set(changes["outcome"]) == {"rejected", "drifted", "mended"}
 
 
-@pytest.mark.usefixtures("laboratory")
-def test_a_version_that_cannot_be_built_is_told_and_passed_over(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("made_up")
+def test_a_version_that_cannot_be_built_is_named_and_passed_over(tmp_path: Path) -> None:
     found = history(["0.5", "0.55", "0.6"], output=tmp_path / "history")
     assert (found.exit_code, list(found.comparisons)) == (5, ["0.6"])
     assert "* 0.55 did not run: there is no version of jax==0.55" in found.markdown()
@@ -101,11 +102,11 @@ def test_a_history_needs_two_versions() -> None:
         history_module.history(["0.5"])
 
 
-@pytest.mark.usefixtures("laboratory")
+@pytest.mark.usefixtures("made_up")
 def test_eighty_columns_hold_the_whole_table() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     history(VERSIONS).print(console)
-    said = console.export_text()
-    assert "…" not in said
+    text = console.export_text()
+    assert "…" not in text
     for words in ("identical", "within", "drifted", "rejected", "a layer", "accepted", "0.5"):
-        assert words in said
+        assert words in text
