@@ -85,7 +85,7 @@ def digest_after(package: Path, file: str) -> str:
 @pytest.mark.parametrize(
     "file",
     [
-        *("reporting/pages/stylesheet.py", "reporting/pages/charts.py", "reporting/ci.py", "reporting/comparison.py"),
+        *("reporting/pages/stylesheet.py", "reporting/pages/charts.py", "reporting/ci.py", "reporting/text.py"),
         *(
             "cli/main.py",
             "cli/verify.py",
