@@ -1,13 +1,13 @@
-"""Where rounding has nothing to say, every engine is exact: identity layers, zero weights, the same bits twice."""
+"""Exactness of engines where nothing is rounded: identity layers, zero weights, the same bits twice."""
 
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from harness import ALL, DEPTH, compiled, components, decided, padded, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laboratory import ALL, DEPTH, compiled, components, decided, padded, run
 
 from chainback import ENGINES, Case, Chain, strategies
 

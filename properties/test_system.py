@@ -1,13 +1,13 @@
-"""The one idea, (I − L) dx = D dp: its structure, its two substitutions, and what linearity makes of them."""
+"""Laws of the system (I − L) dx = D dp: its structure, its two substitutions, and their linearity."""
 
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from harness import DEPTH, decided, joined, padded, solve, substitution_bound, system_of
 from hypothesis import given
 from hypothesis import strategies as st
-from laboratory import DEPTH, decided, joined, padded, solve, substitution_bound, system_of
 
 from chainback import Case, strategies
 from chainback.engines.networks import codes, scanned

@@ -1,11 +1,11 @@
-"""Every engine, on every chain: within the bound of the truth, and of every other engine."""
+"""Agreement of every engine with the truth, and with every other engine, within the bound on every chain."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
+from harness import ALL, components, decided
 from hypothesis import given
-from laboratory import ALL, components, decided
 
 from chainback import strategies
 
@@ -21,9 +21,9 @@ def test_an_engine_agrees_with_the_truth(engine: str, case) -> None:
 @given(case=strategies.cases(max_width=2))
 def test_engines_agree_with_each_other(case) -> None:
     bounds = decided(case)
-    answers = {engine: components(engine, case).astype(np.float64) for engine in ALL}
+    results = {engine: components(engine, case).astype(np.float64) for engine in ALL}
     for a, b in combinations(ALL, 2):
-        assert np.all(np.abs(answers[a] - answers[b]) <= 2 * bounds.bound[0]), (a, b)
+        assert np.all(np.abs(results[a] - results[b]) <= 2 * bounds.bound[0]), (a, b)
 
 
 @pytest.mark.parametrize("engine", ALL)

@@ -47,32 +47,32 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_memory_that_arrays_leave_is_kept() -> None:
-    kept, given_back = (
+    kept, returned = (
         int(subprocess.run([sys.executable, "-c", _FAULTS, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("kept", "given back")
+        for how in ("kept", "returned")
     )
     assert kept < 5_000  # eight times 256 pages, once
-    assert given_back > 5 * kept
+    assert returned > 5 * kept
 
 
 _START = "from chainback.environment import start_jax; start_jax()"
 _COMPILE = "import jax; print(jax.jit(lambda x: 2 * x + 1)(20.5))"
 
 
-def test_a_compiled_program_that_cannot_be_read_is_compiled_anew_without_a_word(tmp_path) -> None:
+def test_a_compiled_program_that_cannot_be_read_is_compiled_anew_without_a_warning(tmp_path) -> None:
     settings = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
     variables = os.environ | settings | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PLATFORMS": "cpu"}
 
-    def said(*lines: str) -> str:
+    def stderr_of(*lines: str) -> str:
         command = [sys.executable, "-c", "\n".join(lines)]
         done = subprocess.run(command, capture_output=True, text=True, env=variables, check=True)
         assert done.stdout == "42.0\n"
         return done.stderr
 
-    assert said(_START, _COMPILE) == ""
+    assert stderr_of(_START, _COMPILE) == ""
     kept = [file for file in tmp_path.iterdir() if file.is_file()]
     assert kept
     for file in kept:
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert "Error reading persistent compilation cache entry" in said(_COMPILE), "JAX itself warns"
-    assert said(_START, _COMPILE) == ""
+    assert "Error reading persistent compilation cache entry" in stderr_of(_COMPILE), "JAX itself warns"
+    assert stderr_of(_START, _COMPILE) == ""

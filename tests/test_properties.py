@@ -1,4 +1,4 @@
-"""The properties are themselves put to the test: planted faults must fail the laws that they break, and no others."""
+"""Negative controls of the properties: planted faults must fail the laws that they break, and no others."""
 
 import os
 import re

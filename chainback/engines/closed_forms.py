@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
 
+from chainback.engines.networks import Array
 from chainback.operations.activations import ACTIVATIONS, activation
 
 __all__ = ["value_and_slope"]
 
-Array = Any
 Pair = tuple[Array, Array]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from chainback.engines import networks
-from chainback.engines.networks import Activations
+from chainback.engines.networks import Activations, Array
 from chainback.errors import EngineError
 from chainback.operations.activations import ACTIVATIONS
 
@@ -32,7 +32,6 @@ __all__ = [
     "small_products",
 ]
 
-Array = Any
 #: Threads may compile side by side, but JAX before 0.5 leaks tracers where two of them trace the same function at once.
 TRACING = threading.Lock()
 #: (weights, biases, activations, inputs, targets) of one chain to (dweights, dbiases).

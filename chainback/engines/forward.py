@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from chainback.engines.engine import Engine, Gradient, few_layers, few_tangents, first_reason
-from chainback.engines.networks import Activations, Program, loss, scanned, unrolled
+from chainback.engines.networks import Activations, Array, Program, loss, scanned, unrolled
 
 __all__ = ["FORWARD"]
-
-Array = Any
 
 
 def _forward(program: Program) -> Gradient:

@@ -20,9 +20,22 @@ from jaxtyping import Float, Int
 from chainback.operations.activations import ACTIVATIONS, activation
 from chainback.problems.chain import Case, Chain
 
-__all__ = ["Activations", "Program", "activate", "codes", "loss", "rematerialised", "scanned", "states", "unrolled"]
+__all__ = [
+    "Activations",
+    "Array",
+    "Program",
+    "activate",
+    "codes",
+    "loss",
+    "rematerialised",
+    "scanned",
+    "states",
+    "unrolled",
+]
 
+#: An array of JAX or of NumPy, or a tracer.
 Array = Any
+#: A name for each layer, or their codes.
 Activations = tuple[str, ...] | Array
 Program = Callable[[Array, Array, Activations, Array], Array]
 

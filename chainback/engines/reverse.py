@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from chainback.engines.engine import Engine, Gradient, few_layers
-from chainback.engines.networks import Activations, Program, loss, rematerialised, scanned, unrolled
+from chainback.engines.networks import Activations, Array, Program, loss, rematerialised, scanned, unrolled
 
 __all__ = ["REVERSE"]
-
-Array = Any
 
 
 def _reverse(program: Program) -> Gradient:

@@ -8,17 +8,15 @@ chain has, and joins layers of a deep chain of numbers. `chainback bench` measur
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jax import numpy as jnp
 
 from chainback.engines.closed_forms import value_and_slope
-from chainback.engines.networks import Activations
+from chainback.engines.networks import Activations, Array
 
 __all__ = ["layers_per_step", "product", "value_and_slope_of"]
 
-Array = Any
 #: Up to this width a product is written out.
 _NARROW = 8
 #: In a chain of numbers this deep, so many layers without a branch make one step of a scan.

@@ -33,14 +33,12 @@ from jax import lax
 from jaxtyping import Float
 
 from chainback.engines.engine import Engine, Limit, no_limit, small_matrix, small_products
-from chainback.engines.networks import Activations
+from chainback.engines.networks import Activations, Array
 from chainback.engines.scan_steps import layers_per_step, product, value_and_slope_of
 from chainback.errors import UsageError
 from chainback.problems.chain import Case, Chain
 
 __all__ = ["SOLVERS", "TRIANGULAR", "ExtendedJacobian", "extended_jacobian", "linearise", "solve_chain"]
-
-Array = Any
 
 
 @jax.tree_util.register_pytree_node_class

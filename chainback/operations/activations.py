@@ -215,7 +215,7 @@ def activation(name: str) -> Activation:
 
 
 def register(new: Activation) -> Activation:
-    """Make an activation of your own available to chains, engines, truth and bounds under its name.
+    """Make a new activation available to chains, engines, truth and bounds under its name.
 
     Args:
         new: A complete activation: `function` is the JAX function under test and `derivative` maps z to the pair

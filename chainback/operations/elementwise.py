@@ -155,7 +155,7 @@ class JaxFunction:
         fixed: Arguments that are plain numbers, by their place.
         options: Keyword arguments.
         known: What is known to be wrong with it.
-        loops: Whether it holds loops that would take too long op by op: un-jitted, its own compiled parts are left to it.
+        loops: Whether it has loops that would take too long op by op: un-jitted, the parts that JAX compiles stay compiled.
     """
 
     path: str

@@ -55,7 +55,7 @@ _REGIONS: dict[str, tuple[Callable[..., Array], str]] = {
 }
 
 #: What is wrong in JAX 0.10.2 or 0.12, by function: quantities ("v", "0", "1": the value, the derivative in an argument) and
-#: regions. Each was compared with mpmath; `tests/running/test_function_sweep.py` looks whether it is still so.
+#: regions. Each was compared with mpmath; `tests/running/test_function_sweep.py` checks whether it is still so.
 _KNOWN: dict[str, tuple[str, ...]] = {
     "exp2": ("0 overflowing",),
     "log2": ("0 overflowing",),
@@ -108,7 +108,7 @@ _BETA_IN_FLOAT64 = tuple(
     for quantity in ("value", "derivative")
 )
 
-#: The same, for a region of its own.
+#: Faults of one function, each in a region that is defined here.
 _KNOWN_AT: dict[str, tuple[KnownFault, ...]] = {
     "sinc": (
         KnownFault(

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from chainback.operations.activations import ACTIVATIONS
+from chainback.operations.elementwise import Array
 from chainback.problems.chain import Case, Chain
 from chainback.problems.random_streams import RandomStreams
 
 __all__ = ["alive", "deep", "huge", "kinks", "lecture", "mixed", "saturated", "special", "tiny", "wide"]
 
-Array = np.ndarray
 #: The activations that a family may use: the built-in ones, whatever a user registers later.
 _BUILT_IN = tuple(ACTIVATIONS)
 _SATURATING = ("sigmoid", "tanh", "softplus", "silu", "gelu", "elu")

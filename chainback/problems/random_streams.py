@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["RandomStreams"]
+from chainback.operations.elementwise import Array
 
-Array = np.ndarray
+__all__ = ["RandomStreams"]
 
 
 class RandomStreams:

@@ -59,7 +59,7 @@ def test_gradient_can_be_jitted_and_vmapped() -> None:
         assert judge(case, many).accepted
 
 
-def test_states_are_the_oracles() -> None:
+def test_states_are_the_truths() -> None:
     case = draw("wide", seed=0, depth=5, width=4, batch=0, rows=1)[0]
     truth = solve(case).states[..., 0]
     got = states(case.chain, case.inputs)
@@ -121,7 +121,7 @@ def alive_chain(names: tuple[str, ...], width: int) -> Case:
 @pytest.mark.parametrize("width", [1, 8, 9])
 @pytest.mark.parametrize(("names", "depth"), [("tanh", 259), ("sigmoid identity", 259), ("tanh sigmoid identity", 6)])
 def test_every_way_of_writing_the_substitution_solves_the_system_that_it_shows(names: str, depth: int, width: int):
-    """Deep or not, wide or not, with branches or without; and an answer to another system is told from it."""
+    """Deep or not, wide or not, with branches or without; a solution of another system is rejected."""
     first, *others = names.split()
     case = alive_chain((first,) * (depth - len(others)) + tuple(others), width)
     chain, bounds = case.chain, envelope(case)
@@ -206,7 +206,7 @@ def test_unknown_engines_and_solvers_are_refused() -> None:
 
 @pytest.fixture
 def square():
-    """An activation of the user's own: z² / 2 on moderate arguments."""
+    """An activation that a user registers: z² / 2 on moderate arguments."""
 
     def local(z):
         size = np.abs(z)
@@ -230,7 +230,7 @@ def square():
     del ACTIVATIONS["half_square"]
 
 
-def test_an_activation_of_the_users_own(square) -> None:
+def test_a_registered_activation_is_accepted(square) -> None:
     rng = np.random.default_rng(0)
     chain = Chain(
         *(rng.normal(size=s).astype(f32) for s in ((32, 3, 2, 2), (32, 3, 2))), ("tanh", "half_square", "identity")
@@ -240,7 +240,7 @@ def test_an_activation_of_the_users_own(square) -> None:
         assert judge(case, gradient(chain, case.inputs, case.targets, engine)).accepted, engine
 
 
-def test_a_wrong_derivative_of_ones_own_is_caught(square) -> None:
+def test_a_registered_activation_with_a_wrong_derivative_is_rejected(square) -> None:
     @jax.custom_jvp
     def wrong(z):
         return 0.5 * z**2
@@ -250,7 +250,7 @@ def test_a_wrong_derivative_of_ones_own_is_caught(square) -> None:
     register(bad)
     try:
         case = Case(Chain.scalar([1.0, 2.0], [0.5, 0.1], ["tanh", "wrong_square"]), f32([0.7]), f32([3.0]))
-        # Forward and reverse mode agree on the wrong answer; the truth and the triangular method do not.
+        # Forward and reverse mode agree on the wrong result; the truth and the triangular method do not.
         verdicts = {e: judge(case, gradient(case.chain, case.inputs, case.targets, e)).accepted for e in NAMES}
         assert verdicts == {e: e.startswith("triangular") for e in NAMES}
     finally:

@@ -24,8 +24,8 @@ SMOOTH = [name for name in NAMES if not ACTIVATIONS[name].kinks]
 
 def points(count: int = 400) -> np.ndarray:
     rng = np.random.default_rng(1)
-    spread = np.concatenate([np.linspace(-90, 90, count), rng.normal(0, 1, count), rng.normal(0, 1e-3, count // 4)])
-    return np.concatenate([spread.astype(np.float32), f32([0.0, -0.0, 1.0, -1.0, 30.0, -30.0])])
+    sample = np.concatenate([np.linspace(-90, 90, count), rng.normal(0, 1, count), rng.normal(0, 1e-3, count // 4)])
+    return np.concatenate([sample.astype(np.float32), f32([0.0, -0.0, 1.0, -1.0, 30.0, -30.0])])
 
 
 def test_every_builtin_is_covered() -> None:

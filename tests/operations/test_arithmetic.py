@@ -33,20 +33,20 @@ def test_short_factors_lose_what_their_significand_lacks(name: str, bits: int, t
     worst = np.float32([1.0 + 2.0 ** (1 - bits) - 2.0**-23, 1.0 + 2.0**-bits])  # truncated, a tie
     factors = np.concatenate([worst, np.random.default_rng(0).uniform(1, 2, 100_000).astype(np.float32)])
     exact = factors.astype(float)
-    lost = np.abs(shortened(factors, bits, to_nearest) / exact - 1.0)
+    loss = np.abs(shortened(factors, bits, to_nearest) / exact - 1.0)
     # Both factors of a product are shortened.
-    assert (1.0 + lost.max()) ** 2 - 1.0 <= arithmetic.product_roundoff
+    assert (1.0 + loss.max()) ** 2 - 1.0 <= arithmetic.product_roundoff
     # The negative control: a model with one bit more is exceeded, and so is bfloat16's by a truncation.
-    assert lost.max() > 0.99 * (arithmetic.product_roundoff / 2.0)
+    assert loss.max() > 0.99 * (arithmetic.product_roundoff / 2.0)
     if to_nearest:
         assert np.abs(shortened(factors, bits, False) / exact - 1.0).max() > 1.9 * 2.0**-bits
 
 
 def test_truncated_sums_of_truncated_products_are_paid_for() -> None:
     """What the docstring says of 32 terms: a truncated sum errs by 2 u a term, and float32's own model pays u."""
-    lost = 1.0 - (1.0 - 2.0**-10) ** 2
+    loss = 1.0 - (1.0 - 2.0**-10) ** 2
     u = FLOAT32.unit_roundoff
-    assert lost + 32 * u <= ARITHMETICS["tf32"].product_roundoff < lost + 33 * u
+    assert loss + 32 * u <= ARITHMETICS["tf32"].product_roundoff < loss + 33 * u
 
 
 def test_a_sharp_bound_is_a_thousandth_in_float32_and_tells_right_from_missing_in_all() -> None:

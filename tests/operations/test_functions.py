@@ -1,4 +1,4 @@
-"""The tables of elementary functions: every family, every function once, and known faults in regions of their own."""
+"""The tables of elementary functions: every family, every function once, and known faults in small regions."""
 
 import numpy as np
 

@@ -1,10 +1,10 @@
-"""A pytest plugin that plants faults in three engines and in one solver and its way back, before the properties see them."""
+"""Pytest plugin that plants faults in three engines, in one solver and in back substitution, for the properties to find."""
 
 import itertools
 
 from hypothesis import HealthCheck, Phase, settings
 
-#: Few examples and no shrinking: a planted fault is to be seen, not understood.
+#: Few examples and no shrinking: a planted fault has to be seen, not shrunk.
 settings.register_profile(
     "planted",
     derandomize=True,
@@ -27,27 +27,27 @@ def pytest_configure() -> None:
     from chainback.engines.registry import ENGINES
 
     calls = itertools.count()
-    honest = ENGINES["reverse-remat"].gradient
+    right_gradient = ENGINES["reverse-remat"].gradient
 
-    def forgetful(weights, biases, activations, x, y):
+    def not_repeatable(weights, biases, activations, x, y):
         """Other bits on every other call."""
-        dweights, dbiases = honest(weights, biases, activations, x, y)
+        dweights, dbiases = right_gradient(weights, biases, activations, x, y)
         shape = jax.ShapeDtypeStruct((), jnp.float32)
         turn = jax.pure_callback(lambda _: np.float32(next(calls) % 2), shape, x[0], vmap_method="sequential")
         return dweights, dbiases * (1 + turn * 2.0**-22)
 
     def leaking(weights, biases, activations, x, y):
         """A little of the residual reaches every layer, whatever the weights between."""
-        dweights, dbiases = honest(weights, biases, activations, x, y)
+        dweights, dbiases = right_gradient(weights, biases, activations, x, y)
         return dweights, dbiases + 1e-6 * dbiases[-1:]
 
     def wrong_when_compiled(weights, biases, activations, x, y):
         """Right op by op, wrong under jit, as a miscompilation is."""
-        dweights, dbiases = honest(weights, biases, activations, x, y)
+        dweights, dbiases = right_gradient(weights, biases, activations, x, y)
         return dweights, dbiases * (1.001 if isinstance(x, jax.core.Tracer) else 1.0)
 
     for name, fault in (
-        ("reverse-unrolled", forgetful),
+        ("reverse-unrolled", not_repeatable),
         ("forward-scan", leaking),
         ("reverse-scan", wrong_when_compiled),
     ):

@@ -1,4 +1,4 @@
-"""How properties run an engine: every case is padded to one depth, so that each engine compiles once a width."""
+"""Harness of the properties: runs engines on cases padded to one depth, so that each engine compiles once a width."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def substitution_bound(system: ExtendedJacobian, rhs: np.ndarray, *, transposed:
 
 
 def joined(first: Chain, second: Chain) -> Chain:
-    """Return the chain that runs the second behind the first."""
+    """Return the chain that runs the first, then the second."""
     return Chain(
         np.concatenate([first.weights, second.weights]),
         np.concatenate([first.biases, second.biases]),
