@@ -10,6 +10,7 @@ from rich.console import Console
 import chainback
 from chainback.cli.options import MARKDOWN, OPEN, OUTPUT, PICTURES
 from chainback.cli.output import annotate, annotate_comparison, leave_page, name_files, name_report
+from chainback.judging.statistics import FALSE_ALARM
 from chainback.reporting.pages.show import read_report
 
 __all__ = ["compare", "merge", "show"]
@@ -54,7 +55,7 @@ def show(folder: Path, pictures: str | None, show: bool) -> int:
 @click.option(
     "--false-alarm",
     type=float,
-    default=1e-6,
+    default=FALSE_ALARM,
     show_default=True,
     metavar="PROBABILITY",
     help="That chance alone makes any row look drifted.",

@@ -23,7 +23,6 @@ from chainback.truth.chain_gradient import true_gradient
 
 __all__ = ["MOST_LAYERS", "MOST_UNITS", "Explanation", "explain"]
 
-Array = Any
 #: Larger chains than this nobody reads step by step.
 MOST_LAYERS, MOST_UNITS = 8, 3
 

@@ -33,7 +33,7 @@ __all__ = [
     "unrolled",
 ]
 
-#: An array of JAX or of NumPy, or a tracer.
+#: An array of JAX or of NumPy, or a tracer: the one alias of the rooms that import JAX.
 Array = Any
 #: A name for each layer, or their codes.
 Activations = tuple[str, ...] | Array

@@ -14,6 +14,7 @@ import numpy as np
 
 from chainback.engines.devices import Platform
 from chainback.engines.engine import Compiled
+from chainback.engines.networks import Array
 from chainback.engines.registry import ENGINES, Engine
 from chainback.errors import EngineError, UsageError, sentence
 from chainback.problems.chain import Case
@@ -30,7 +31,6 @@ __all__ = [
     "placed_for",
 ]
 
-Array = Any
 #: gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases), on a batch.
 Protocol = Callable[[Array, Array, tuple[str, ...], Array, Array], Any]
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Shaped
 
 from chainback.errors import sentence
-from chainback.operations.arithmetic import FLOAT32, Arithmetic
+from chainback.operations.arithmetic import FLOAT32, Arithmetic, Array
 from chainback.problems.chain import Case, Chain
 from chainback.truth.chain_bound import Derived, envelope, linearisation, substitution
 from chainback.truth.envelope import Envelope, components_of
@@ -36,8 +36,6 @@ __all__ = [
     "overall",
     "read_result",
 ]
-
-Array = np.ndarray
 
 
 class Verdict(StrEnum):

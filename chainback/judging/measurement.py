@@ -14,11 +14,10 @@ from jaxtyping import Float32
 
 from chainback.judging.judgement import Judgement
 from chainback.judging.statistics import Histogram, Mean, row_sums
+from chainback.operations.arithmetic import Array
 from chainback.truth.envelope import Envelope
 
 __all__ = ["Agreement", "Measured", "PairBound", "Units"]
-
-Array = np.ndarray
 
 
 class Units:

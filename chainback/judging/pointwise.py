@@ -15,11 +15,10 @@ import numpy as np
 
 from chainback.judging.judgement import Verdict
 from chainback.judging.statistics import Histogram
-from chainback.operations.arithmetic import FLOAT32, Arithmetic
+from chainback.operations.arithmetic import FLOAT32, Arithmetic, Array
 
 __all__ = ["CURVE", "Expected", "PointJudgement", "judge_points"]
 
-Array = np.ndarray
 #: The key under which a sweep's row carries its row of `curves.csv`, which is taken out before the row is written.
 CURVE = "curve"
 

@@ -11,9 +11,12 @@ from typing import Any, Self
 
 import numpy as np
 
-__all__ = ["Histogram", "Mean", "Sum", "row_sums"]
+from chainback.operations.arithmetic import Array
 
-Array = np.ndarray
+__all__ = ["FALSE_ALARM", "Histogram", "Mean", "Sum", "row_sums"]
+
+#: The probability that a test of statistics calls something wrong where only chance moved it.
+FALSE_ALARM = 1e-6
 
 
 class Histogram:

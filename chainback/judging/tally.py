@@ -17,7 +17,6 @@ from chainback.truth.envelope import Envelope
 
 __all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]
 
-Array = np.ndarray
 #: A run that judged a smaller share of an engine's components sharply has no teeth: it is undecided.
 SHARP_FLOOR = 0.1
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from chainback.errors import UsageError
 
-__all__ = ["ARITHMETICS", "FLOAT32", "FLOAT64", "Arithmetic", "arithmetic_under", "gamma"]
+__all__ = ["ARITHMETICS", "FLOAT32", "FLOAT64", "Arithmetic", "Array", "arithmetic_under", "gamma"]
+
+if TYPE_CHECKING:
+    Array = np.ndarray
+else:
+
+    class Array(ABC):  # noqa: B024 (a name to register types under)
+        """NumPy's array, or another that NumPy code takes for one and that is registered here (`running.lifting`)."""
+
+    Array.register(np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -64,7 +77,7 @@ def _float32(name: str, factor_roundoff: float) -> Arithmetic:
 
 
 FLOAT32 = _float32("float32", 0.0)
-FLOAT64 = Arithmetic("float64", 2.0**-53, 2.0**-52, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023)
+FLOAT64 = Arithmetic("float64", 2.0**-53, 0.0, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023)
 
 #: The arithmetics that a float32 program may run under; both of the short ones accumulate in float32.
 #:

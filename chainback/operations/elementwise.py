@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from chainback.operations.arithmetic import Array
 
 __all__ = [
     "REAL",
     "Activation",
-    "Array",
     "Domain",
     "ElementaryFunction",
     "JaxFunction",
@@ -27,11 +28,6 @@ __all__ = [
     "RoundingModel",
     "SweptFunction",
 ]
-
-if TYPE_CHECKING:
-    Array = np.ndarray
-else:
-    Array = Any  # or what NumPy code takes for one of NumPy's arrays: see `running.lifting`
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from chainback.operations.arithmetic import FLOAT32
-from chainback.operations.elementwise import Array, KnownFault
+from chainback.operations.arithmetic import FLOAT32, Array
+from chainback.operations.elementwise import KnownFault
 
 __all__ = ["known_faults"]
 

@@ -12,8 +12,8 @@ import importlib.resources
 
 import numpy as np
 
-from chainback.operations.arithmetic import FLOAT32
-from chainback.operations.elementwise import Array, SweptFunction
+from chainback.operations.arithmetic import FLOAT32, Array
+from chainback.operations.elementwise import SweptFunction
 
 __all__ = ["MOST_POINTS", "fingerprint", "flushed", "points_of", "truth_of"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from chainback.operations.arithmetic import FLOAT32
-from chainback.operations.elementwise import Array, RoundingModel
+from chainback.operations.arithmetic import FLOAT32, Array
+from chainback.operations.elementwise import RoundingModel
 
 __all__ = ["DIGITS_LOST", "rounding_models"]
 

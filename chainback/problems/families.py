@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from chainback.operations.activations import ACTIVATIONS
-from chainback.operations.elementwise import Array
+from chainback.operations.arithmetic import Array
 from chainback.problems.chain import Case, Chain
 from chainback.problems.random_streams import RandomStreams
 

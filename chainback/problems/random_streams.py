@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainback.operations.elementwise import Array
+from chainback.operations.arithmetic import Array
 
 __all__ = ["RandomStreams"]
 

@@ -23,16 +23,15 @@ from rich.text import Text
 
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
+from chainback.judging.statistics import FALSE_ALARM
 from chainback.problems.case_id import CaseId
 from chainback.reporting.files import read_csv, read_environment, write_csv
 from chainback.reporting.report import Report
 from chainback.reporting.schema import KEYS, SCHEMA, TABLES, frame_of, records
 from chainback.reporting.text import markdown_table
 
-__all__ = ["FALSE_ALARM", "KEYS", "Comparison", "Reading", "compare", "read", "telling"]
+__all__ = ["KEYS", "Comparison", "Reading", "compare", "read", "telling"]
 
-#: The probability that a comparison calls any row drifted, where nothing but chance moved it.
-FALSE_ALARM = 1e-6
 #: Of a sampled row: what may drift. Each has its standard error beside it, in the column of its name + "_se".
 _SAMPLED = ("error_u_mean", "error_u_rms", "margin_mean", "margin_rms")
 #: A row of fewer cases says nothing about a mean.

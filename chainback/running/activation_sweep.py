@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainback.engines.closed_forms import value_and_slope
-from chainback.engines.networks import function
+from chainback.engines.networks import Array, function
 from chainback.judging.judgement import Verdict
 from chainback.judging.pointwise import CURVE, Expected, judge_points
 from chainback.operations.activations import ACTIVATIONS
@@ -24,7 +24,6 @@ from chainback.operations.elementwise import Activation
 
 __all__ = ["Measurement", "grid", "measurements", "sweep"]
 
-Array = Any
 #: A curve's bins: as fine as the grid's dense points allow near 0, wider by the same factor each beyond |z| = 1.
 _EDGES = np.sinh(np.linspace(-np.arcsinh(104.0), np.arcsinh(104.0), 97))
 

@@ -11,7 +11,7 @@ import numpy as np
 from chainback.judging.judgement import Judgement, Result, judge_result
 from chainback.judging.measurement import Measured, Units
 from chainback.operations.activations import activation
-from chainback.operations.arithmetic import Arithmetic
+from chainback.operations.arithmetic import FLOAT64, Arithmetic, Array
 from chainback.problems.chain import Case
 from chainback.running.schedule import Batch
 from chainback.truth.chain_bound import Derived, envelope
@@ -21,13 +21,10 @@ from chainback.truth.envelope import Envelope
 
 __all__ = ["Drawing", "Drawn", "Oracle", "compared"]
 
-Array = np.ndarray
 
 #: How far another oracle may be off, as a share of each bound. In float64 the truth's own error is about 2⁻²⁹ of a bound
 #: (see `oracle`), which leaves 2⁹ for other functions and another order; and no bound moves by more than a millionth.
 _SHARE = 2.0**-20
-#: What the oracles compute in.
-_FLOAT64 = Arithmetic("float64", 2.0**-53, 0.0, 2.0**-1022, float(np.finfo(np.float64).max))
 #: How far an evaluation in it may lie off in one layer, as a share of E_x and E_δ there: each of two does, and the share of
 #: a bound has room for four such layers.
 _APART = _SHARE / 8
@@ -155,8 +152,8 @@ def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
     for name, layers in layers_by_activation(activations).items():
         at_kink[layers] = np.isin(truth.arguments[layers], activation(name).kinks)
     with np.errstate(all="ignore"):
-        flushed = flushed_magnitudes(truth.weights, _FLOAT64)
-        double = forward_error_bounds(truth, activations, flushed, _FLOAT64)
+        flushed = flushed_magnitudes(truth.weights, FLOAT64)
+        double = forward_error_bounds(truth, activations, flushed, FLOAT64)
         # A bound that is not finite is no excuse.
         states = double.states[1:] > _APART * error_bounds.states[1:]
         slopes = (double.slopes > _APART * error_bounds.slopes) & ~at_kink

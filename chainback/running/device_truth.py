@@ -21,6 +21,7 @@ from jax import lax
 
 from chainback.engines import networks
 from chainback.engines.engine import TRACING
+from chainback.engines.networks import Array
 from chainback.errors import EngineError, UsageError, sentence
 from chainback.judging.judgement import Judgement
 from chainback.operations.activations import ACTIVATIONS, activation
@@ -41,7 +42,6 @@ from chainback.truth.recurrences import adjoints_of, is_deep, matvec
 
 __all__ = ["DeviceOracle"]
 
-Array = Any
 #: One batch in so many is worked out by NumPy, too.
 _ONE_IN = 16
 

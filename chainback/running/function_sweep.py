@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import jax.scipy.special
 import numpy as np
 
+from chainback.engines.networks import Array
 from chainback.judging.judgement import Verdict
 from chainback.judging.pointwise import Expected, judge_points
 from chainback.operations.arithmetic import FLOAT64, Arithmetic
@@ -24,7 +25,6 @@ from chainback.operations.reference import MOST_POINTS, flushed, points_of, trut
 
 __all__ = ["Sweep", "sweeps"]
 
-Array = Any
 #: One more than a multiple of every vector's length, so that a remainder is left over.
 _LENGTH = MOST_POINTS + 25
 

@@ -18,11 +18,11 @@ from jax import experimental, lax
 from jax.scipy import special
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from chainback.engines.networks import Array
+from chainback.operations import arithmetic
 from chainback.truth import recurrences
 
 __all__ = ["Lifted", "double_precision", "lift", "lowered"]
-
-Array = Any
 
 
 def double_precision() -> contextlib.AbstractContextManager[Any]:
@@ -145,6 +145,8 @@ class Lifted(NDArrayOperatorsMixin):
         """Reduce."""
         return Lifted(self.array.prod(axis))
 
+
+arithmetic.Array.register(Lifted)
 
 #: Functions whose result is never a view of their arguments.
 _OF_ITS_OWN = {"zeros_like", "ones_like", "empty_like", "full_like", "copy", "where", "stack", "concatenate", "einsum"}

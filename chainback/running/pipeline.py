@@ -63,7 +63,6 @@ from chainback.running.schedule import Batch
 
 __all__ = ["Progress", "Run", "Task"]
 
-Array = Any
 #: What `steps.csv` calls a check of another oracle's truth and bound.
 _TRUTH = "truth"
 #: Told (cases done, cases in all, what is being done).

@@ -24,11 +24,12 @@ from rich.text import Text
 
 from chainback.engines.closed_forms import value_and_slope
 from chainback.engines.engine import Gradient
-from chainback.engines.networks import Activations, activate, codes, loss
+from chainback.engines.networks import Activations, Array, activate, codes, loss
 from chainback.engines.registry import ENGINES, Engine
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.judging.judgement import Verdict, judge
 from chainback.judging.measurement import Measured, Units
+from chainback.judging.statistics import FALSE_ALARM
 from chainback.judging.tally import RowKey, Tally
 from chainback.operations.activations import ACTIVATIONS
 from chainback.problems.ensembles import draw, draw_unpadded
@@ -38,12 +39,9 @@ from chainback.truth.chain_bound import envelope
 
 __all__ = ["FAULTS", "Audit", "Fault", "audit", "detection_limits", "visible_biases"]
 
-Array = Any
 Pair = tuple[Array, Array]
 #: What an audit writes.
 AUDIT_FILES = ("audit.csv", "detection.csv", "bias.csv")
-#: The probability with which chance alone passes for a bias, in one comparison.
-FALSE_ALARM = 1e-6
 _BIAS_BATCH = 5000
 _OF_THE_HONEST = ("margin_mean", "margin_mean_se", "error_u_mean", "error_u_mean_se", "error_u_rms", "bound_u_p50")
 _RIGHT = ENGINES["triangular-substitution"].gradient

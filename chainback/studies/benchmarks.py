@@ -33,6 +33,7 @@ from jax import lax, test_util
 
 from chainback.engines import networks
 from chainback.engines.devices import Platform, arithmetic_of, device_of, matmul_setting
+from chainback.engines.networks import Array
 from chainback.engines.registry import ENGINES, Engine
 from chainback.engines.triangular import ExtendedJacobian, linearise
 from chainback.engines.user_engines import entrants
@@ -52,7 +53,6 @@ from chainback.truth.chain_bound import envelope
 
 __all__ = ["ROWS", "bench"]
 
-Array = Any
 #: Told (rows done, rows in all, what is being measured).
 Progress = Callable[[int, int, str], None]
 #: Runs this Python on arguments, with environment variables besides its own.

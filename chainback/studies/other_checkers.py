@@ -37,6 +37,7 @@ from rich.table import Table
 
 from chainback.engines import networks
 from chainback.engines.devices import arithmetic_of, device_of
+from chainback.engines.networks import Array
 from chainback.engines.registry import ENGINES
 from chainback.engines.user_engines import Protocol, answer
 from chainback.errors import EngineError, UsageError
@@ -58,7 +59,6 @@ __all__ = [
     "tools",
 ]
 
-Array = Any
 #: Asked about an engine on one case (a batch of one): what is wrong with it, in a word; "" if nothing is.
 Tool = Callable[[Protocol, Case], str]
 #: What a comparison writes.

@@ -19,6 +19,7 @@ from jax import lax, random
 
 from chainback.engines import networks
 from chainback.engines.engine import Engine, Gradient
+from chainback.engines.networks import Array
 from chainback.engines.registry import engine_named
 from chainback.errors import EngineError, UsageError
 from chainback.operations.activations import ACTIVATIONS
@@ -26,7 +27,6 @@ from chainback.problems.chain import Chain
 
 __all__ = ["ORDERS", "Training", "initialise", "predictions", "train"]
 
-Array = Any
 Parameters = tuple[Array, Array]
 Progress = Callable[[int, int, str], None]
 

@@ -42,8 +42,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from chainback.operations.activations import activation
-from chainback.operations.arithmetic import FLOAT32, Arithmetic, gamma
-from chainback.operations.elementwise import Array
+from chainback.operations.arithmetic import FLOAT32, Arithmetic, Array, gamma
 from chainback.problems.chain import Case
 from chainback.truth import chain_gradient
 from chainback.truth.chain_forward_error import ForwardErrorBounds, flushed_magnitudes, forward_error_bounds

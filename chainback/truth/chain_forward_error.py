@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from chainback.operations.activations import activation
-from chainback.operations.arithmetic import Arithmetic, gamma
-from chainback.operations.elementwise import Activation, Array
+from chainback.operations.arithmetic import Arithmetic, Array, gamma
+from chainback.operations.elementwise import Activation
 from chainback.truth.chain_gradient import Truth, layers_by_activation
 from chainback.truth.recurrences import chunks, is_deep, matvec, newton
 

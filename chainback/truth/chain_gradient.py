@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from chainback.operations.activations import activation
-from chainback.operations.elementwise import Array
+from chainback.operations.arithmetic import Array
 from chainback.problems.chain import Case, Chain
 from chainback.truth.recurrences import adjoints_of, chunks, is_deep, matvec, newton
 

@@ -13,8 +13,7 @@ from itertools import accumulate
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from chainback.operations.arithmetic import Arithmetic
-from chainback.operations.elementwise import Array
+from chainback.operations.arithmetic import Arithmetic, Array
 
 __all__ = ["Block", "Envelope", "components_of"]
 

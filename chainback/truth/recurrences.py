@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from scipy.linalg import get_lapack_funcs
 
-from chainback.operations.elementwise import Array
+from chainback.operations.arithmetic import Array
 
 __all__ = ["adjoints_of", "back_substitute", "chunks", "forward_substitute", "is_deep", "matvec", "newton", "recur"]
 

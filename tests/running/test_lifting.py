@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import special
 
+from chainback.operations import arithmetic
 from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.elementwise import Local
 from chainback.running.lifting import Lifted, double_precision, lift, lowered
@@ -155,3 +156,9 @@ def test_double_precision_ends_with_its_context() -> None:
     with double_precision():
         assert jnp.asarray(np.ones(2)).dtype == np.float64
     assert jnp.asarray(np.ones(2)).dtype == np.float32
+
+
+def test_a_lifted_array_passes_for_numpys_and_jaxs_own_does_not() -> None:
+    assert isinstance(lift(jnp.ones(3)), arithmetic.Array)
+    assert isinstance(np.ones(3), arithmetic.Array)
+    assert not isinstance(jnp.ones(3), arithmetic.Array)

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainback.engines import registry
 from chainback.engines.devices import arithmetic_of, device_of
-from chainback.engines.networks import function, loss, unrolled
+from chainback.engines.networks import Array, function, loss, unrolled
 from chainback.engines.registry import ENGINES
 from chainback.engines.triangular import ExtendedJacobian, extended_jacobian
 from chainback.judging.judgement import judge
@@ -25,7 +25,6 @@ from chainback.truth.chain_bound import Derived, envelope
 
 __all__ = ["by_derivatives_of_jax", "check"]
 
-Array = Any
 _X, _Y = np.array([5.0], np.float32), np.array([3.0], np.float32)
 _NAMES = ("sigmoid", "sigmoid", "identity")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
 
+from chainback.engines.networks import Array
 from chainback.errors import UsageError
 from chainback.problems.chain import Chain
 from chainback.studies.quantecon.check import by_derivatives_of_jax
@@ -20,7 +20,6 @@ from chainback.studies.training import Training
 
 __all__ = ["Timing", "example_one_timing", "loop_row", "require", "side_by_side"]
 
-Array = Any
 Layers = list[tuple[Array, Array]]
 #: In how many turns the two are measured, and how many runs of the program a turn has: as long as the loop, about.
 _TURNS, _RUNS = 10, 5
