@@ -213,3 +213,30 @@ def test_tests_mirror_the_rooms() -> None:
     here = Path(__file__).parent
     folders = {path.name for path in here.iterdir() if path.is_dir() and not path.name.startswith(("_", "."))}
     assert folders - {"support", "tools"} <= ROOMS
+
+
+#: Names that stand for one thing in the whole package, and the modules that may define them.
+ONCE = {
+    "Array": {"operations/arithmetic.py", "engines/networks.py"},  # without JAX, and with it
+    "FLOAT64": {"operations/arithmetic.py"},
+    "FALSE_ALARM": {"judging/statistics.py"},
+}
+
+
+def defines(source: str, name: str) -> bool:
+    """Whether a module assigns a name, or one that only a leading underscore tells from it."""
+    targets = [t for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets]
+    return any(isinstance(target, ast.Name) and target.id.lstrip("_") == name for target in targets) or any(
+        f"class {name}(" in line for line in source.splitlines()
+    )
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_names_that_stand_for_one_thing_are_defined_once(name: str) -> None:
+    found = {str(path.relative_to(PACKAGE)) for path in MODULES if defines(path.read_text(), name)}
+    assert found == ONCE[name]
+
+
+def test_a_second_definition_is_noticed() -> None:
+    assert defines("import numpy\n_FLOAT64 = 1\n", "FLOAT64")
+    assert not defines("from a import FLOAT64\n", "FLOAT64")
