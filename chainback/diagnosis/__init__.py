@@ -2,7 +2,9 @@
 
 In reading order:
 
-* `replay`: one case again, layer by layer, and shrunk to the smallest chain that still fails.
+* `layers`: one case layer by layer, each quantity beside its reference and its bound.
+* `replay`: one case run again, by every engine and in every way.
+* `shrinking`: the smallest chain on which a failure persists.
 * `reproducer`: a failing case as a script that needs JAX and NumPy only.
 * `explanation`: the extended Jacobian of one small chain, and both substitutions step by step.
 """

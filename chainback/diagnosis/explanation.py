@@ -1,4 +1,4 @@
-"""The extended Jacobian of one small chain, seen: I − L, D, the couplings, the inverse, the two substitutions by steps."""
+"""The extended Jacobian of one small chain: I − L, D, the couplings, the inverse, and both substitutions step by step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chainback.truth.chain_gradient import true_gradient
 
 __all__ = ["MOST_LAYERS", "MOST_UNITS", "Explanation", "explain"]
 
-#: Larger chains than this nobody reads step by step.
+#: The largest chain that is printed step by step.
 MOST_LAYERS, MOST_UNITS = 8, 3
 
 
@@ -35,11 +35,11 @@ class Explanation:
         case: The chain, its input and target.
         system: Its couplings, slopes and states.
         matrix: I − L.
-        inverse: (I − L)⁻¹: how each state follows each layer's own change.
+        inverse: (I − L)⁻¹: the derivative of each state in each layer's local change.
         rhs: D, with a column for each parameter.
         jacobian: (I − L)⁻¹ D, by forward substitution: all states in all parameters.
         adjoints: λ, by back substitution from x_N − y.
-        truth: The gradient in float64, in the order of the columns of D.
+        reference: The gradient in float64, in the order of the columns of D.
     """
 
     case: Case
@@ -49,7 +49,7 @@ class Explanation:
     rhs: Float[np.ndarray, "depth width parameters"]
     jacobian: Float[np.ndarray, "depth width parameters"]
     adjoints: Float[np.ndarray, "depth width"]
-    truth: Float[np.ndarray, " parameters"]
+    reference: Float[np.ndarray, " parameters"]
 
     @property
     def forward_gradient(self) -> Float[np.ndarray, " parameters"]:
@@ -89,10 +89,10 @@ class Explanation:
         return pd.DataFrame(couplings.transpose(1, 0, 2).reshape(width, -1), rows, columns)
 
     def _forward_frame(self) -> pd.DataFrame:
-        """Return, for each step, what comes through the coupling, the layer's own part, and their sum."""
+        """Return, for each step, what comes through the coupling, the layer's local part, and their sum."""
         width, names, rows, parts = self.adjoints.shape[1], [], [], self._forward_parts()
-        for i, (through, own, both) in enumerate(parts):
-            what = [(f"D_{i + 1} dp", own), (f"dx_{i + 1}", both)]
+        for i, (through, local, total) in enumerate(parts):
+            what = [(f"D_{i + 1} dp", local), (f"dx_{i + 1}", total)]
             for name, part in [(f"C_{i + 1} dx_{i}", through), *what] if i else what:
                 names += [f"{name}{_index(width, k)}" for k in range(width)]
                 rows += list(part)
@@ -108,7 +108,7 @@ class Explanation:
         return pd.DataFrame(np.array(known), list(rows), names)
 
     def _gradient_frame(self) -> pd.DataFrame:
-        rows = np.array([self.forward_gradient, self.back_gradient, self.truth])
+        rows = np.array([self.forward_gradient, self.back_gradient, self.reference])
         return pd.DataFrame(rows, ["(x_N − y)ᵀ dx_N", "Dᵀ λ", "float64"], self._parameter_names())
 
     def _forward_parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -142,9 +142,11 @@ class Explanation:
         """Yield a row for each layer; of wider chains in two tables, so that a matrix fits a line."""
         chain, system = self.case.chain, self.system
         names = [f"{i + 1} {name}" for i, name in enumerate(chain.activations)]
-        given = {"W": chain.weights, "b": chain.biases, "x_i": system.states[1:]}
-        found = {"slope δ_i": system.slopes, "C_i = diag(δ_i) W_i": system.couplings}
-        yield from _by_layer("Linearised, layer by layer: state x_i, slope δ_i, coupling C_i", names, given, found)
+        parameters = {"W": chain.weights, "b": chain.biases, "x_i": system.states[1:]}
+        derived = {"slope δ_i": system.slopes, "C_i = diag(δ_i) W_i": system.couplings}
+        yield from _by_layer(
+            "Linearised, layer by layer: state x_i, slope δ_i, coupling C_i", names, parameters, derived
+        )
 
     def _forward_steps(self) -> Iterator[RenderableType]:
         """Yield a table for each step dx_i = C_i dx_{i−1} + D_i dp, a row for each parameter that is met so far."""
@@ -165,13 +167,13 @@ class Explanation:
         through = [*(coupling.T for coupling in couplings[1:]), None]
         weights = [np.outer(b, x) for b, x in zip(biases, states, strict=False)]
         steps = {"C_{i+1}ᵀ": through[::-1], "λ_i": self.adjoints[::-1]}
-        found = {"db_i = δ_i ∘ λ_i": biases[::-1], "dW_i = db_i x_{i−1}ᵀ": weights[::-1]}
-        yield from _by_layer("Steps", [str(i) for i in range(len(slopes), 0, -1)], steps, found)
+        gradients = {"db_i = δ_i ∘ λ_i": biases[::-1], "dW_i = db_i x_{i−1}ᵀ": weights[::-1]}
+        yield from _by_layer("Steps", [str(i) for i in range(len(slopes), 0, -1)], steps, gradients)
 
     def _gradients(self) -> Table:
         title = "The gradient of ½‖y − x_N‖²: the same, both ways"
         table = _table(title, "", "forward: (x_N − y)ᵀ dx_N", "back: Dᵀ λ", "float64")
-        rows = zip(self._parameter_names(), self.forward_gradient, self.back_gradient, self.truth, strict=True)
+        rows = zip(self._parameter_names(), self.forward_gradient, self.back_gradient, self.reference, strict=True)
         for name, forward, back, truth in rows:
             table.add_row(name, f"{forward:.9g}", f"{back:.9g}", f"{truth:.12g}")
         return table
@@ -238,7 +240,7 @@ def _named(name: str) -> Case:
         return rebuild(name)
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # whatever importing a stranger's module may raise
+    except (Exception, SystemExit) as error:  # importing a user's module may raise anything
         raise UsageError(f"case {name!r} cannot be loaded: {sentence(error)}") from None
     if not isinstance(found, Case):
         raise UsageError(f"{name!r} must be a chainback.Case(chain, x, y), got a {type(found).__name__}")

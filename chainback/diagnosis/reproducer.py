@@ -14,7 +14,7 @@ from chainback.problems.chain import Case
 __all__ = ["script"]
 
 #: For each activation: JAX's function; the closed form of the triangular engines (value, slope) in float32 JAX; and the
-#: truth (value, slope) in float64 NumPy. `e` is exp(−|z|).
+#: reference (value, slope) in float64 NumPy. `e` is exp(−|z|).
 _FORMULAS = {
     "identity": ("lambda z: z", "z, jnp.ones_like(z)", "z, np.ones_like(z)"),
     "sigmoid": (

@@ -91,21 +91,21 @@ def test_both_substitutions_are_drawn_step_by_step(depth: int, width: int) -> No
     case = draw("alive", seed=1, depth=depth, width=width, batch=0, rows=4)[2]
     found = explain(case)
     frames = list(found.matrices.values())
-    _, own, couplings, _, forward, back, gradients = frames
+    _, local, couplings, _, forward, back, gradients = frames
     states = [f"[{k}]" if width > 1 else "" for k in range(width)]
     for i in range(1, depth + 1):
         for unit in states:
             step = forward.loc[f"D_{i} dp{unit}"].to_numpy()
             step = step + (forward.loc[f"C_{i} dx_{i - 1}{unit}"].to_numpy() if i > 1 else 0.0)
             np.testing.assert_allclose(forward.loc[f"dx_{i}{unit}"], step, rtol=1e-5, atol=1e-7)
-            np.testing.assert_array_equal(forward.loc[f"D_{i} dp{unit}"], own.loc[f"x_{i}{unit}"])
+            np.testing.assert_array_equal(forward.loc[f"D_{i} dp{unit}"], local.loc[f"x_{i}{unit}"])
     for i in reversed(range(1, depth)):
         coupling = couplings[[f"C_{i + 1}{unit}" for unit in states]].to_numpy()
         known, now = back.iloc[depth - 1 - i], back.iloc[depth - i]
         later, mine = ([f"λ_{place}{unit}" for unit in states] for place in (i + 1, i))
         np.testing.assert_allclose(now[mine], coupling.T @ known[later].to_numpy(), rtol=1e-5)
         assert not known[mine].any(), "a layer's adjoint is not known before its step"
-    np.testing.assert_allclose(gradients.iloc[:2], np.tile(found.truth, (2, 1)), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(gradients.iloc[:2], np.tile(found.reference, (2, 1)), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("console_width", [80, 120])

@@ -16,8 +16,9 @@ from rich.console import Console
 
 import chainback
 from chainback import ENGINES, Case, Chain, draw, gradient, judge, replay
-from chainback.diagnosis.replay import layers, shrink
+from chainback.diagnosis.layers import layers
 from chainback.diagnosis.reproducer import script
+from chainback.diagnosis.shrinking import shrink
 from chainback.engines.registry import Engine
 from chainback.engines.triangular import extended_jacobian
 from chainback.errors import UsageError
@@ -108,7 +109,7 @@ def test_the_bounds_printed_are_those_that_verify_judges_by(monkeypatch: pytest.
     # Without a weight a coupling's bound is what underflow may do, and the slope of silu at 2.4 is above 1.
     case = Case(Chain.scalar([0.0], [2.4], ["silu"]), f32([1.0]), f32([0.0]))
     assert prints_the_bounds_of(layers(case, FLOAT32), judged_as_verify_does(case))
-    monkeypatch.setattr("chainback.diagnosis.replay.linearisation", off_by_one_term)
+    monkeypatch.setattr("chainback.diagnosis.layers.linearisation", off_by_one_term)
     assert not prints_the_bounds_of(layers(case, FLOAT32), judged_as_verify_does(case))
 
 
@@ -142,7 +143,7 @@ def test_a_rejected_case_is_shrunk_and_reproduced(broken: str, word: str) -> Non
     assert f"from broken_engines import {broken} as engine" in done.script
 
 
-def test_a_fault_of_the_batch_alone_is_told_apart() -> None:
+def test_a_fault_of_the_batch_alone_is_distinguished() -> None:
     case_id = draw("lecture", seed=0, depth=4, width=1, batch=0, rows=8).ids[1]
     again = replay(case_id, engines=["broken_engines:wrong_in_one_case_of_a_large_batch"])
     assert again.exit_code == 1
@@ -172,7 +173,7 @@ def test_a_fault_of_one_execution_is_found_and_shrunk_in_it(eager: bool, word: s
     assert done.smallest.chain.depth == 1
 
 
-def test_a_fault_of_repetition_is_told() -> None:
+def test_other_bits_at_repetition_are_rejected() -> None:
     case_id = draw("lecture", seed=0, depth=3, width=1, batch=0, rows=8).ids[0]
     again = replay(case_id, engines=[broken_engines.other_bits_every_other_call])
     assert (again.exit_code, again.engines[0].reason) == (
@@ -229,7 +230,7 @@ def execute(text: str, tmp_path: Path) -> str:
     ],
 )
 def test_reproducers_compute_what_the_engine_does(engine: str, tmp_path) -> None:
-    """Judged against a truth that is moved away, a right engine looks wrong: its script must find it right again."""
+    """Judged with one component changed, a right engine looks wrong: its script must find it right again."""
     names = tuple(ACTIVATIONS)
     rng = np.random.default_rng(0)
     width = 2
