@@ -17,7 +17,7 @@ from chainback.truth.envelope import Envelope
 
 __all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]
 
-#: A run that judged a smaller share of an engine's components sharply has no teeth: it is undecided.
+#: A run that judged a smaller share of an engine's components sharply is vacuous: it is undecided.
 SHARP_FLOOR = 0.1
 
 
@@ -119,10 +119,10 @@ class Tally:
     declined: str = ""
 
     def add(self, measured: Measured, explain: Callable[[int], str] = lambda row: "") -> Rejection | None:
-        """Count an answer on a batch; return its first rejection, if any.
+        """Count a result on a batch; return its first rejection, if any.
 
         Args:
-            measured: The answer.
+            measured: The result.
             explain: What else there is to say of a rejected row.
         """
         judgement, ids, rejected = measured.judgement, measured.ids, measured.rejected
@@ -144,7 +144,7 @@ class Tally:
         return self._reject(ids[row], explain(row), component, int(wrong.sum()), wrong.size)
 
     def fail(self, cases: int, case_id: str, reason: str) -> Rejection:
-        """Count cases on which the engine gave no answer at all."""
+        """Count cases on which the engine returned no result."""
         self.cases += cases
         self.rejected += cases
         return self._reject(case_id, reason)
@@ -228,7 +228,7 @@ class Tally:
 
     @property
     def verdict(self) -> Verdict:
-        """Rejected if one case was; accepted if one was, and the check had teeth: one component at least judged sharply."""
+        """Rejected if one case was; accepted if one was and at least one component was judged sharply, else vacuous."""
         if self.rejected:
             return Verdict.REJECTED
         if self.cases == 0:
@@ -313,7 +313,7 @@ class StepTally(Tally):
 class Pair:
     """The running count behind one row of `agreement.csv`: two engines on the same cases.
 
-    Two right answers lie within the sum of their bounds of each other.
+    Two right results lie within the sum of their bounds of each other.
     """
 
     engine_a: str
@@ -333,7 +333,7 @@ class Pair:
         return self.engine_a, self.engine_b, self.ensemble, self.depth, self.width
 
     def add(self, agreement: Agreement) -> None:
-        """Count what two answers say of each other."""
+        """Count the comparison of two results."""
         self.components += agreement.components
         self.identical += agreement.identical
         self.disagreeing += agreement.disagreeing

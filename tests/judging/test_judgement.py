@@ -26,8 +26,8 @@ def right(case):
 
 
 def test_a_right_answer_is_accepted_in_any_form(case, right) -> None:
-    for answer in (right, list(right), Chain(*right, case.chain.activations), tuple(map(jnp.asarray, right))):
-        judgement = judge(case, answer)
+    for result in (right, list(right), Chain(*right, case.chain.activations), tuple(map(jnp.asarray, right))):
+        judgement = judge(case, result)
         assert judgement.accepted
         assert judgement.accepted_cases.all()
         assert not judgement.rejected_cases.any()
@@ -87,7 +87,7 @@ def test_bfloat16_arithmetic_is_rejected(case, right) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "sentence"),
+    ("result", "sentence"),
     [
         (lambda w, b: None, "it returned nothing"),
         (lambda w, b: (w,), "tuple of length 1, expected the pair"),
@@ -100,8 +100,8 @@ def test_bfloat16_arithmetic_is_rejected(case, right) -> None:
         (lambda w, b: (w, [[1], [1, 2]]), "its dbiases cannot be read as an array"),
     ],
 )
-def test_a_malformed_answer_is_rejected_with_a_sentence(case, right, answer, sentence: str) -> None:
-    judgement = judge(case, answer(*right))
+def test_a_malformed_answer_is_rejected_with_a_sentence(case, right, result, sentence: str) -> None:
+    judgement = judge(case, result(*right))
     assert judgement.verdict is Verdict.REJECTED
     assert judgement.rejected_cases.all()
     assert not judgement.accepted_cases.any()

@@ -25,9 +25,9 @@ def judged():
     return case, bounds, np.array(found.weights), np.array(found.biases)
 
 
-def tally_of(case, bounds, answer, rows=200):
+def tally_of(case, bounds, result, rows=200):
     tally = Tally(RowKey("engine", "batched", "huge", 5, 1))
-    rejection = tally.add(Measured(judge(case, answer, within=bounds), case.ids, Units(bounds, rows)))
+    rejection = tally.add(Measured(judge(case, result, within=bounds), case.ids, Units(bounds, rows)))
     return tally, rejection
 
 
@@ -91,7 +91,7 @@ def test_what_is_sharp_follows_the_arithmetic(name: str) -> None:
     units = Units(bounds, 100)
     assert units.sharp == (share <= arithmetic.sharp_bound).sum() > 100
     assert units.sharp_pairs == (2 * share <= arithmetic.sharp_bound).sum() > 0
-    assert (share <= 1e-3).any() == (name == "float32")  # a fixed threshold would have no teeth
+    assert (share <= 1e-3).any() == (name == "float32")  # a fixed threshold would be vacuous
 
 
 def test_one_case_has_no_standard_error() -> None:
@@ -141,12 +141,12 @@ def test_only_judged_rows_count(judged) -> None:
 def test_digests_know_bits_and_not_order(judged) -> None:
     case, _, weights, biases = judged
     other = draw("huge", seed=0, depth=5, width=1, batch=3, rows=200)
-    answer = tuple(map(np.asarray, gradient(other.chain, other.inputs, other.targets).__dict__.values()))[:2]
+    result = tuple(map(np.asarray, gradient(other.chain, other.inputs, other.targets).__dict__.values()))[:2]
 
     def digest(*order, flip=False):
         tally = Tally(RowKey("engine", "batched", "huge", 5, 1))
         for which in order:
-            part, grads = (case, (weights, biases)) if which == 0 else (other, answer)
+            part, grads = (case, (weights, biases)) if which == 0 else (other, result)
             if flip and which == 0:
                 changed = grads[1].copy()
                 changed.view(np.int32)[0, 0] ^= 1

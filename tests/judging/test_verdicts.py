@@ -33,7 +33,7 @@ def rows_to_pair(case: Case, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def made(case: Case, *, bound: float = 0.5, decided: Any = True) -> Envelope:
-    """An envelope around 0 by hand, so that the answer is its own error."""
+    """An envelope around 0 by hand, so that the result is its own error."""
     inside = envelope(case)
     return replace(
         inside,
@@ -44,7 +44,7 @@ def made(case: Case, *, bound: float = 0.5, decided: Any = True) -> Envelope:
 
 
 def judged(case: Case, errors: dict[tuple[int, int], float], **how: Any) -> Judgement:
-    """The judgement of an answer with these errors at (row, place), 0 elsewhere, within an envelope by hand."""
+    """The judgement of an result with these errors at (row, place), 0 elsewhere, within an envelope by hand."""
     inside = made(case, **how)
     rows = np.zeros_like(inside.reference)
     for at, error in errors.items():
@@ -209,7 +209,7 @@ PAIR = "expected the pair (dweights, dbiases)"
 
 
 @pytest.mark.parametrize(
-    ("answer", "sentence"),
+    ("result", "sentence"),
     [
         (lambda w, b: None, "it returned nothing, expected (dweights, dbiases)"),
         (lambda w, b: (w,), f"it returned a tuple of length 1, {PAIR}"),
@@ -229,8 +229,8 @@ PAIR = "expected the pair (dweights, dbiases)"
         (lambda w, b: (w, Raising(SystemExit(3))), "its dbiases cannot be read as an array (SystemExit: 3)"),
     ],
 )
-def test_a_malformed_answer_has_its_sentence(case: Case, answer: Any, sentence: str) -> None:
-    found = judge(case, answer(*rows_to_pair(case, envelope(case).reference)))
+def test_a_malformed_answer_has_its_sentence(case: Case, result: Any, sentence: str) -> None:
+    found = judge(case, result(*rows_to_pair(case, envelope(case).reference)))
     assert found.malformed == sentence
     assert found.verdict is R
 
@@ -242,9 +242,9 @@ def test_an_interruption_is_no_answer(case: Case) -> None:
 
 def test_a_right_answer_is_right_in_every_form(case: Case) -> None:
     weights, biases = rows_to_pair(case, envelope(case).reference)
-    for answer in ((weights, biases), [weights, biases], Chain(weights, biases, case.chain.activations)):
-        assert judge(case, answer).accepted_cases.all()
-        assert judge(case, answer).got.dtype == np.float32
+    for result in ((weights, biases), [weights, biases], Chain(weights, biases, case.chain.activations)):
+        assert judge(case, result).accepted_cases.all()
+        assert judge(case, result).got.dtype == np.float32
     assert judge(case[1], (weights[1], biases[1])).accepted_cases.tolist() == [True]
     assert judge(case[1], (weights[1:2], biases[1:2])).malformed.startswith("its dweights have shape (1, 3, 2, 2)")
     assert not judge(case, (weights[::-1], biases)).accepted

@@ -19,7 +19,7 @@ System = tuple[np.ndarray, ...]
 
 
 def assert_same(what: str, got: np.ndarray, expected: Any, room: Any = 0.0) -> None:
-    """Equal to 1e-12 of the value, or to the room that is given; where one is not finite, neither is the other."""
+    """Equal to 1e-12 of the value, or to this room; where one is not finite, neither is the other."""
     expected = np.array(expected, np.float64).reshape(got.shape)
     finite = np.isfinite(expected)
     assert np.array_equal(finite, np.isfinite(got)), f"{what}: {got} is not {expected}"
@@ -48,12 +48,13 @@ def assert_inside(inside: Derived, row: int, expected: scalar.Bounds) -> None:
         ("bias_gradients", "db", error_bounds.bias_gradients),
         ("weight_gradients", "dW", error_bounds.weight_gradients),
     ):
-        with np.errstate(all="ignore"):  # a product of gradient and state, made when it is asked for
+        with np.errstate(all="ignore"):  # a product of gradient and state, made when it is read
             got = getattr(truth, name)[..., row]
         assert_same(name, got, getattr(expected, letter), 2.0**-26 * room[..., row])
     assert_same("residual", truth.residual[..., row], expected.r, 2.0**-26 * error_bounds.adjoints[-1, :, row])
     assert_same("reference", inside.reference[row], expected.reference, 2.0**-26 * inside.bound[row])
     assert_same("bound", inside.bound[row], expected.bound)
+    assert_same("underflow", error_bounds.underflow[row], expected.underflow)
     assert error_bounds.decided[row] == expected.within_range
     assert inside.decided[row] == expected.decided
 
@@ -120,7 +121,7 @@ def together(*cases: Case) -> Case:
     return Case(chain, np.stack([case.inputs for case in cases]), np.stack([case.targets for case in cases]))
 
 
-#: Cases by hand, each for a branch of the derivation that drawn cases meet seldom or never.
+#: Cases by hand, each for a branch of the derivation that random cases meet seldom or never.
 BY_HAND: dict[str, Case] = {
     "kinks hit exactly": row_of(("relu", "leaky_relu"), [3.0, 1.0], [-1.5, 0.0], 0.5),
     "leaky kink hit exactly": row_of(("leaky_relu", "identity"), [3.0, 1.0], [-1.5, 0.0], 0.5),

@@ -42,6 +42,7 @@ class Bounds:
     E_g: list[Vector]
     E_W: list[Matrix]
     within_range: bool
+    underflow: float = math.nan
 
     @property
     def reference(self) -> Vector:
@@ -148,16 +149,17 @@ def products(norms: Vector) -> tuple[float, float]:
     return least(math.prod(most([1.0, v]) for v in norms), peak * peak), peak
 
 
-def underflow_floor(
-    found: Bounds, norms: Vector, ends: float, lost: float, arithmetic: Arithmetic
+def underflow_term(
+    found: Bounds, norms: Vector, ends: float, loss: float, arithmetic: Arithmetic
 ) -> tuple[float, bool]:
     """What underflow of a partial product may do to a gradient; whether that leaves a verdict, and nothing overflows."""
     N, n = len(found.db), len(found.r)
     K, peak = products(norms[1:])
-    floor = 8 * N * n * n * K * ends * lost
+    underflow = 8 * N * n * n * K * ends * loss
     gradient = most(map(abs, found.reference))
-    proves_nothing = floor > gradient and floor > NEGLIGIBLE
-    return floor, n * n * peak * ends * HEADROOM < arithmetic.largest and math.isfinite(floor) and not proves_nothing
+    vacuous = underflow > gradient and underflow > NEGLIGIBLE
+    within_range = n * n * peak * ends * HEADROOM < arithmetic.largest and math.isfinite(underflow)
+    return underflow, within_range and not vacuous
 
 
 def gradient_bounds(
@@ -171,7 +173,7 @@ def gradient_bounds(
     E_x, E_z, E_δ = [[abs(v) if abs(v) < η else 0.0 for v in x_0]], vectors(N, n), vectors(N, n)
 
     def subnormal(value: float) -> float:
-        """What is lost if a subnormal number is read as zero."""
+        """The magnitude of a subnormal number, which may be flushed to zero; else 0."""
         return abs(value) if abs(value) < η else 0.0
 
     exact = [q == 0.0] * n  # the states: so far every order gives the same bits
@@ -184,8 +186,8 @@ def gradient_bounds(
             z[i][j] = sum(W[i][j][k] * x[i][k] for k in units) + b[i][j]
             size = sum(abs(W[i][j][k]) * (abs(x[i][k]) + E_x[i][k]) for k in units) + abs(b[i][j])
             moved = sum(abs(W[i][j][k]) * E_x[i][k] for k in units)
-            unread = sum(subnormal(w) * (abs(x[i][k]) + E_x[i][k]) for k, w in enumerate(W[i][j]) if subnormal(w))
-            E_z[i][j] = moved + (gamma(n + 1, u) + q) * size + unread + subnormal(b[i][j]) + (2 * n + 2) * η
+            flushed = sum(subnormal(w) * (abs(x[i][k]) + E_x[i][k]) for k, w in enumerate(W[i][j]) if subnormal(w))
+            E_z[i][j] = moved + (gamma(n + 1, u) + q) * size + flushed + subnormal(b[i][j]) + (2 * n + 2) * η
             exactly = all_exact and same_bits_in_any_order(W[i][j], x[i], b[i][j], arithmetic)
             if exactly:
                 E_z[i][j] = 0.0
@@ -214,7 +216,7 @@ def gradient_bounds(
                 E_W[i][j][k] = E_g[i][j] * abs(x[i][k]) + (G[j] + E_g[i][j]) * E_x[i][k]
                 E_W[i][j][k] += (u + q) * (G[j] * abs(x[i][k]) + E_W[i][j][k])
         adjoint = [sum(W[i][j][k] * db[i][j] for j in units) for k in units]
-        # A subnormal weight counts twice: as it is, and as what is lost when it is read as zero.
+        # A subnormal weight counts twice: as it is, and as what is lost where it is flushed.
         count = [[abs(w) + subnormal(w) for w in row] for row in W[i]]
         magnitude = [sum(count[j][k] * G[j] for j in units) for k in units]
         E = [sum(count[j][k] * E_g[i][j] for j in units) for k in units]
@@ -225,12 +227,13 @@ def gradient_bounds(
     largest_state = most(abs(x[i][j]) + E_x[i][j] for i in range(N + 1) for j in units)
     ends = most([1.0, most(sizes)]) * most([1.0, largest_state])
     inside = most(abs(z[i][j]) if models[i].second_max > 0.0 else 0.0 for i in range(N) for j in units)
-    floor, within_range = underflow_floor(found, norms, ends, η * (1.0 + inside), arithmetic)
+    underflow, within_range = underflow_term(found, norms, ends, η * (1.0 + inside), arithmetic)
     affine = most(
         sum(abs(W[i][j][k]) * (abs(x[i][k]) + E_x[i][k]) for k in units) + abs(b[i][j]) for i in range(N) for j in units
     )
-    found.E_g = [[v + floor for v in row] for row in E_g]
-    found.E_W = [[[v + floor for v in row] for row in matrix] for matrix in E_W]
+    found.underflow = underflow
+    found.E_g = [[v + underflow for v in row] for row in E_g]
+    found.E_W = [[[v + underflow for v in row] for row in matrix] for matrix in E_W]
     found.within_range = within_range and affine * HEADROOM < arithmetic.largest
     return found
 
@@ -241,10 +244,10 @@ def linearisation_bounds(found: Bounds, arithmetic: Arithmetic) -> tuple[Vector,
     reference = [v for row in found.x[1:] for v in row] + [v for row in found.δ for v in row]
     bound = [v for row in found.E_x[1:] for v in row] + [v for row in found.E_δ for v in row]
     for W, δ, E_δ in zip(found.W, found.δ, found.E_δ, strict=True):
-        for row, slope, spread in zip(W, δ, E_δ, strict=True):
+        for row, slope, slope_bound in zip(W, δ, E_δ, strict=True):
             for w in row:
                 reference.append(slope * w)
-                moved = spread * abs(w)
+                moved = slope_bound * abs(w)
                 bound.append(moved + u * (abs(slope * w) + moved) + 2 * η * most([1.0, abs(w), abs(slope)]))
     return reference, bound, found.decided and all(map(math.isfinite, reference + bound))
 
@@ -276,14 +279,15 @@ def substitution_bounds(C: list[Matrix], δ: list[Vector], x: list[Vector], y: V
                 E_W[i][j][k] = E_g[i][j] * abs(x[i][k]) + subnormal(x[i][k]) * (abs(db[i][j]) + E_g[i][j])
                 E_W[i][j][k] += u * (abs(dW[i][j][k]) + E_W[i][j][k]) + η
         adjoint = [sum(C[i][j][k] * adjoint[j] for j in units) for k in units]
-        unread = [sum(subnormal(C[i][j][k]) * (magnitude[j] + E[j]) for j in units) for k in units]
+        flushed = [sum(subnormal(C[i][j][k]) * (magnitude[j] + E[j]) for j in units) for k in units]
         magnitude = [sum(abs(C[i][j][k]) * magnitude[j] for j in units) for k in units]
-        E = [sum(abs(C[i][j][k]) * E[j] for j in units) + unread[k] for k in units]
+        E = [sum(abs(C[i][j][k]) * E[j] for j in units) + flushed[k] for k in units]
         E = [E[k] + (gamma(n, u) + q) * (magnitude[k] + E[k]) + 2 * n * η for k in units]
     norms = [norm([[abs(c) for c in row] for row in matrix]) for matrix in C]
     ends = most([1.0, *map(abs, r)]) * most([1.0, *(abs(v) for row in x for v in row)])
     ends *= most([1.0, *(abs(v) for row in δ for v in row)])
-    floor, found.within_range = underflow_floor(found, norms, ends, η, arithmetic)
-    found.E_g = [[v + floor for v in row] for row in E_g]
-    found.E_W = [[[v + floor for v in row] for row in matrix] for matrix in E_W]
+    underflow, found.within_range = underflow_term(found, norms, ends, η, arithmetic)
+    found.underflow = underflow
+    found.E_g = [[v + underflow for v in row] for row in E_g]
+    found.E_W = [[[v + underflow for v in row] for row in matrix] for matrix in E_W]
     return found

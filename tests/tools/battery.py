@@ -102,7 +102,7 @@ def originals() -> dict[str, str]:
     return {name: (PACKAGE / room / f"{name}.py").read_text() for name, room in MODULES.items()}
 
 
-class Question(NamedTuple):
+class Sample(NamedTuple):
     """A batch, a system beside it, and all that the scalar derivation says of them."""
 
     case: Case
@@ -113,7 +113,7 @@ class Question(NamedTuple):
 
 
 @cache
-def own() -> dict[str, Activation]:
+def own_activations() -> dict[str, Activation]:
     """Activations under names of their own: each number of them is another, or stands at an edge."""
     models = {"odd": ODD, "broken": BROKEN, "settled": ODDITIES["settled"], "unbounded": UNBOUNDED, "steep": STEEP}
     with patch.dict(ACTIVATIONS, models):
@@ -129,7 +129,7 @@ def own() -> dict[str, Activation]:
     return models
 
 
-def drawn() -> list[Case]:
+def sampled() -> list[Case]:
     """Cases of every kind, and by hand."""
     cases = [
         draw(name, seed=1, depth=depth, width=width, batch=batch, rows=3)
@@ -154,7 +154,7 @@ def peculiar() -> list[Case]:
     # A state of 0 that may be far from it, before a weight that may be read as 0.
     cases += [row_of(("identity", "identity"), [w, 2.0**-130], [-w, 0.0], 1.0, 0.0) for w in (1e15, 1.1e15)]
     cases += [row_of((name,), [1.0], [-0.75], 1.0, 5.0) for name in ("broken", "settled")]
-    cases += [row_of((name,), [3.0], [-3.0], 1.0, 5.0) for name in own() if " " in name]
+    cases += [row_of((name,), [3.0], [-3.0], 1.0, 5.0) for name in own_activations() if " " in name]
     pairs = (
         [row_of(("unbounded", "identity"), [w, 0.5], [-w, 0.5], 1.0, 5.0) for w in (1e7, 1.0)],
         [row_of(("steep",), [w], [0.5], 0.0, 5.0) for w in (1e38, 1.0)],
@@ -196,10 +196,10 @@ def deep() -> list[Case]:
     ]
 
 
-def asked() -> Iterator[tuple[Case, Arithmetic, System]]:
+def cases_and_systems() -> Iterator[tuple[Case, Arithmetic, System]]:
     """All cases, each with a system beside it."""
     short = list(ARITHMETICS.values())[1:]
-    for count, case in enumerate([*drawn(), *peculiar()]):
+    for count, case in enumerate([*sampled(), *peculiar()]):
         system = rough_system(case, seed=count)
         yield case, FLOAT32, system
         if count < 10:
@@ -216,23 +216,23 @@ def asked() -> Iterator[tuple[Case, Arithmetic, System]]:
 
 
 @cache
-def questions() -> list[Question]:
+def samples() -> list[Sample]:
     """The batches of the battery; what is expected of them is computed once."""
-    with patch.dict(ACTIVATIONS, own()):
+    with patch.dict(ACTIVATIONS, own_activations()):
         return [
-            Question(case, how, system, scalar_gradients(case, how), scalar_substitutions(case, system, how))
-            for case, how, system in asked()
+            Sample(case, how, system, scalar_gradients(case, how), scalar_substitutions(case, system, how))
+            for case, how, system in cases_and_systems()
         ]
 
 
 def assert_numbers(fresh: Fresh) -> None:
     """Every truth and bound is that of the scalar derivation."""
     bounds = fresh.chain_bound
-    for question in questions():
-        inside = bounds.envelope(question.case, question.arithmetic)
-        assert_gradients(inside, bounds.linearisation(inside), question.gradients)
-        solved = bounds.substitution(question.case, *question.system, question.arithmetic)
-        for row, expected in enumerate(question.substitutions):
+    for sample in samples():
+        inside = bounds.envelope(sample.case, sample.arithmetic)
+        assert_gradients(inside, bounds.linearisation(inside), sample.gradients)
+        solved = bounds.substitution(sample.case, *sample.system, sample.arithmetic)
+        for row, expected in enumerate(sample.substitutions):
             assert_inside(solved, row, expected)
 
 
@@ -247,7 +247,7 @@ def assert_deep(fresh: Fresh) -> None:
     ):
         assert fresh.recurrences.is_deep(np.zeros((layers, 1, numbers))) is expected
         assert fresh.recurrences.is_deep(np.zeros((layers, numbers, 1))) is expected
-    chains = [question for question in questions() if question.case.chain.depth >= 64]
+    chains = [sample for sample in samples() if sample.case.chain.depth >= 64]
     recurrence, ran = fresh.chain_forward_error._Recurrence, []
     run = recurrence.run
     for chunk in (fresh.recurrences._CHUNK, 32):  # the last chunk is short
@@ -255,16 +255,16 @@ def assert_deep(fresh: Fresh) -> None:
             patch.object(fresh.recurrences, "_CHUNK", chunk),
             patch.object(recurrence, "run", lambda self, chunk: ran.append(self.names) or run(self, chunk)),
         ):
-            for question in chains:
-                inside = fresh.chain_bound.envelope(question.case, question.arithmetic)
-                assert_gradients(inside, fresh.chain_bound.linearisation(inside), question.gradients)
-    assert set(ran) == {question.case.chain.activations for question in chains[-2:]}
+            for sample in chains:
+                inside = fresh.chain_bound.envelope(sample.case, sample.arithmetic)
+                assert_gradients(inside, fresh.chain_bound.linearisation(inside), sample.gradients)
+    assert set(ran) == {sample.case.chain.activations for sample in chains[-2:]}
 
 
 def assert_cut(fresh: Fresh) -> None:
     """What follows a state of a chain follows from how far that state may be off, and from whether it is exact."""
-    for question in questions():
-        case, how, names = question.case, question.arithmetic, question.case.chain.activations
+    for sample in samples():
+        case, how, names = sample.case, sample.arithmetic, sample.case.chain.activations
         if not 2 <= len(names) <= 8:
             continue
         truth = fresh.chain_gradient.solve(case)
@@ -284,9 +284,9 @@ def assert_cut(fresh: Fresh) -> None:
 
 def assert_records(fresh: Fresh) -> None:
     """What an envelope says of itself, for a batch and for one case."""
-    bounds, question = fresh.chain_bound, questions()[0]
-    for case, rows in ((question.case, slice(None)), (question.case[1], slice(1, 2))):
-        system = tuple(part[rows] for part in question.system)
+    bounds, sample = fresh.chain_bound, samples()[0]
+    for case, rows in ((sample.case, slice(None)), (sample.case[1], slice(1, 2))):
+        system = tuple(part[rows] for part in sample.system)
         for how in (FLOAT32, ARITHMETICS["tf32"]):
             inside = bounds.envelope(case, how)
             linear, solved = bounds.linearisation(inside), bounds.substitution(case, *system, how)
@@ -314,7 +314,7 @@ def components(gradient: Chain, case: Case) -> np.ndarray:
 
 def assert_frozen(fresh: Fresh) -> None:
     """Nothing that was judged can be changed by a name's new value."""
-    case = questions()[0].case
+    case = samples()[0].case
     judged = fresh.judgement.judge(case, None)
     worst = fresh.judgement.Component(0, "", 0.0, 0.0, 1.0)
     for record in (
@@ -334,7 +334,7 @@ def assert_frozen(fresh: Fresh) -> None:
 
 
 def rows_of(inside: Any, case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """The truth, rounded to float32, as an answer."""
+    """The truth, rounded to float32, as a result."""
     count = case.chain.weights[0].size
     weights, biases = inside.reference[:, :count], inside.reference[:, count:]
     return weights.astype(f32).reshape(case.chain.weights.shape), biases.astype(f32).reshape(case.chain.biases.shape)
@@ -364,12 +364,12 @@ def assert_chunks(fresh: Fresh) -> None:
 
 
 def three_cases() -> Case:
-    """What the judge is asked about."""
+    """The batch that verdicts are tested on."""
     return draw("wide", seed=5, depth=3, width=2, batch=0, rows=3)
 
 
 def within_a_half(fresh: Fresh, case: Case, decided: Any = (True, True, False)) -> Any:
-    """An envelope by hand around 0, so that the answer is its own error."""
+    """An envelope by hand around 0, so that the result is its own error."""
     inside = fresh.chain_bound.envelope(case)
     return replace(inside, reference=inside.reference * 0.0, bound=inside.bound * 0.0 + 0.5, decided=np.array(decided))
 
@@ -434,8 +434,8 @@ def assert_worst(fresh: Fresh) -> None:
     inside.bound[:] = 1e-300
     assert worst((2, 9, 3e38)).name == "dW_3[0,1]"  # its margin overflows in silence
     assert component(0, "", 5.0, 2.0, 2.0).margin == 1.5
-    said = "db_1[0]: got 0.333333333, expected 0.666666667 ± 0.14"
-    assert str(component(0, "db_1[0]", 1 / 3, 2 / 3, 1 / 7)) == said
+    text = "db_1[0]: got 0.333333333, expected 0.666666667 ± 0.14"
+    assert str(component(0, "db_1[0]", 1 / 3, 2 / 3, 1 / 7)) == text
     assert type(worst((1, 4, 1.0)).row) is int
     undecided_or_exact = replace(inside, decided=np.array([False, True, True]), bound=inside.bound * 0.0)
     right = judge(case, rows_of(undecided_or_exact, case), within=undecided_or_exact)
@@ -470,8 +470,8 @@ def assert_named(fresh: Fresh, envelope: Any, arrays: dict[str, np.ndarray], nam
         block, index = envelope.locate(place)
         assert arrays[block.name][index] == number
         assert {type(i) for i in index} <= {int}
-    said = f"place must be below {len(names)}, got {len(names)}"
-    assert_raises(IndexError, lambda: envelope.locate(len(names)), said)
+    text = f"place must be below {len(names)}, got {len(names)}"
+    assert_raises(IndexError, lambda: envelope.locate(len(names)), text)
 
 
 def assert_envelopes(fresh: Fresh) -> None:
@@ -493,8 +493,8 @@ def assert_envelopes(fresh: Fresh) -> None:
         2, "x[1, 0, 1]", rows[2, 13] + 1.0, rows[2, 13], rows[2, 13]
     )
     for size in (13, 15):
-        said = f"the blocks name {size} components, but a row has 14"
-        assert_raises(ValueError, lambda size=size: replace(program, blocks=(block("x", (size,)),)), said)
+        text = f"the blocks name {size} components, but a row has 14"
+        assert_raises(ValueError, lambda size=size: replace(program, blocks=(block("x", (size,)),)), text)
     assert_raises(FrozenInstanceError, lambda: setattr(program, "blocks", ()))
     assert_raises(FrozenInstanceError, lambda: setattr(blocks[0], "name", ""))
     layers = np.arange(2.0 * 2 * 3).reshape(2, 2, 3)
@@ -527,12 +527,12 @@ class Raising:
 
 
 def assert_results(fresh: Fresh) -> None:
-    """A right answer is right in every form; whatever is none is rejected with its sentence."""
+    """A right result is accepted in every form; a malformed one is rejected with its sentence."""
     judge, case = fresh.judgement.judge, three_cases()
     inside = fresh.chain_bound.envelope(case)
     w, b = right = rows_of(inside, case)
     pair = ", expected the pair (dweights, dbiases)"
-    for answer, said in (
+    for result, text in (
         (None, "it returned nothing, expected (dweights, dbiases)"),
         ((w,), f"it returned a tuple of length 1{pair}"),
         ([w, b, b], f"it returned a list of length 3{pair}"),
@@ -546,13 +546,13 @@ def assert_results(fresh: Fresh) -> None:
         ((Raising(ValueError("no")), b), "its dweights cannot be read as an array (ValueError: no)"),
         ((w, Raising(SystemExit(3))), "its dbiases cannot be read as an array (SystemExit: 3)"),
     ):
-        found = judge(case, answer, within=within_a_half(fresh, case))
-        assert (found.malformed, found.verdict, found.worst()) == (said, "rejected", None)
+        found = judge(case, result, within=within_a_half(fresh, case))
+        assert (found.malformed, found.verdict, found.worst()) == (text, "rejected", None)
         assert (found.rejected_cases.tolist(), found.accepted_cases.tolist()) == ([True] * 3, [False] * 3)
         arrays = (found.got, found.deviation, found.error, found.accepted_components)
         assert [(a.shape, a.dtype) for a in arrays] == [((0, 0), kind) for kind in (f32, float, float, bool)]
-    for answer in (right, list(right), ([*w], [*b]), Chain(w, b, case.chain.activations)):
-        assert judge(case, answer).accepted_cases.all()
+    for result in (right, list(right), ([*w], [*b]), Chain(w, b, case.chain.activations)):
+        assert judge(case, result).accepted_cases.all()
     assert judge(case[1], (w[1], b[1])).accepted
     assert judge(case[1], ([*w[1]], [*b[1]])).accepted
     read, other = fresh.judgement.read_result(case, right), fresh.judgement.read_result(case, (w, -b))
@@ -576,7 +576,7 @@ def assert_results(fresh: Fresh) -> None:
 
 
 def assert_raises(error: type[BaseException], call: Callable[[], Any], text: str = "") -> None:
-    """It does, in these words where some are given."""
+    """Assert that a call raises an error, with this text unless it is empty."""
     try:
         call()
     except error as raised:
@@ -664,15 +664,15 @@ def survives(sources: dict[str, str], first: str = "", checks: tuple[Check, ...]
     Args:
         sources: The text of each module.
         first: The module that is a mutant, whose checks are then the first.
-        checks: What is asked.
+        checks: What it must pass.
 
     Raises:
         SyntaxError: A source is no Python, and so no mutant.
     """
     with warnings.catch_warnings(action="ignore"):
         codes = {name: compile(sources[name], f"{name}.py", "exec") for name in MODULES}
-    expected = questions()
-    with patch.dict(ACTIVATIONS, own()), warnings.catch_warnings(), limited(PATIENCE):
+    prepared = samples()
+    with patch.dict(ACTIVATIONS, own_activations()), warnings.catch_warnings(), limited(PATIENCE):
         warnings.simplefilter("error")
         try:
             with loaded(codes) as fresh:
@@ -680,4 +680,4 @@ def survives(sources: dict[str, str], first: str = "", checks: tuple[Check, ...]
                     check(fresh)
         except (Exception, SystemExit):
             return False
-    return bool(expected)
+    return bool(prepared)

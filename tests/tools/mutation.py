@@ -6,7 +6,7 @@
 
 A mutant is the module's source with one small piece of text replaced. It is killed if the battery of `battery.py` fails,
 warns or raises on it, or takes too long. A survivor must stand in `equivalent_mutants.txt` under the reason why no
-answer can tell it from the original. The exit code is 1 if one does not, or if an entry there is no survivor any more.
+result can tell it from the original. The exit code is 1 if one does not, or if an entry there is no survivor any more.
 
 What is replaced, wherever it stands in code:
 

@@ -145,8 +145,8 @@ def test_a_battery_without_one_of_its_checks_is_noticed() -> None:
     assert not still_alive(mutant)
     fewer = tuple(check for check in CHECKS if check.__name__ != "assert_worst")
     assert still_alive(mutant, checks=fewer)
-    said = f"SURVIVED judgement.Component.margin, line {mutant.line}\n- {before}\n+ {after}"
-    assert unlisted([mutant], listed()) == [said]
+    text = f"SURVIVED judgement.Component.margin, line {mutant.line}\n- {before}\n+ {after}"
+    assert unlisted([mutant], listed()) == [text]
 
 
 def test_a_mutant_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

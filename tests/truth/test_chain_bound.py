@@ -29,7 +29,7 @@ def relative(name: str, depth: int, width: int = 1, rows: int = 2000) -> float:
 
 
 #: Ceilings on the median bound / |gradient| at depth 8, width 1. Measured: 5.8e-6, 3.2e-6, 6.5e-6, 0.14, 1.2e-6, 2.5e-6,
-#: 2.4e-6, 5.5e-6. Saturated slopes have lost their digits in JAX's own rules, so that no honest bound is sharp there.
+#: 2.4e-6, 5.5e-6. Saturated slopes have few digits left in JAX's own rules, so that no honest bound is sharp there.
 CEILINGS = {
     "lecture": 1e-5,
     "mixed": 6e-6,
@@ -209,8 +209,8 @@ def test_a_subnormal_parameter_may_be_read_as_zero() -> None:
     tiny, big = 2.0**-130, 2.0**100
     case = Case(Chain.scalar([1.0, tiny, big], [0.0, 0.0, 0.0], ["identity"] * 3), f32([1.0]), f32([1.0]))
     flushed = Case(Chain.scalar([1.0, 0.0, big], [0.0, 0.0, 0.0], ["identity"] * 3), f32([1.0]), f32([1.0]))
-    bounds, answer = envelope(case), envelope(flushed).reference[0]
-    assert np.all(np.abs(answer - bounds.reference[0]) <= bounds.bound[0])
+    bounds, result = envelope(case), envelope(flushed).reference[0]
+    assert np.all(np.abs(result - bounds.reference[0]) <= bounds.bound[0])
 
 
 def test_short_products_have_wider_bounds_by_their_roundoff() -> None:
@@ -271,7 +271,7 @@ def test_garbage_is_rejected_however_large_the_couplings(engine: str) -> None:
 
 
 def test_an_allowance_larger_than_the_gradient_decides_nothing() -> None:
-    # η K is far above this gradient: an answer of zeros would lie within such a bound, so there is no verdict.
+    # η K is far above this gradient: a result of zeros would lie within such a bound, so there is no verdict.
     case = Case(Chain.scalar([1.0, 1e18, 1e18, 1e-30], [0.0] * 4, ["identity"] * 4), f32([1e-25]), f32([0.0]))
     bounds = envelope(case)
     assert not bounds.decided[0]
