@@ -23,7 +23,7 @@ __all__ = ["Drawing", "Drawn", "Oracle", "compared"]
 
 
 #: How far another oracle may be off, as a share of each bound. In float64 the truth's own error is about 2⁻²⁹ of a bound
-#: (see `oracle`), which leaves 2⁹ for other functions and another order; and no bound moves by more than a millionth.
+#: (see `truth.chain_gradient`), which leaves 2⁹ for other functions and another order; no bound moves by more than 10⁻⁶.
 _SHARE = 2.0**-20
 #: How far an evaluation in it may lie off in one layer, as a share of E_x and E_δ there: each of two does, and the share of
 #: a bound has room for four such layers.

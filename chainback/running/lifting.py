@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +146,7 @@ class Lifted(NDArrayOperatorsMixin):
         return Lifted(self.array.prod(axis))
 
 
-arithmetic.Array.register(Lifted)
+cast(Any, arithmetic.Array).register(Lifted)
 
 #: Functions whose result is never a view of their arguments.
 _OF_ITS_OWN = {"zeros_like", "ones_like", "empty_like", "full_like", "copy", "where", "stack", "concatenate", "einsum"}

@@ -1,4 +1,4 @@
-"""The bounds a second time, from the derivation that heads `bounds.py`: one number at a time, in plain Python.
+"""The bounds a second time, from the derivation that heads `chain_bound`: one number at a time, in plain Python.
 
 Slow, and of its own making: it takes from chainback only the activations and the arithmetic, which the derivation takes
 as given. Matrices are lists of rows, and every list counts layers, then units. What is infinite or NaN stays so.

@@ -1,6 +1,6 @@
 """The figures that the lecture prints, and when ours agree with them.
 
-Both are right answers of float32 arithmetic, so each lies within the bound that `bounds` derives for it, and
+Both are right answers of float32 arithmetic, so each lies within the bound that `chain_bound` derives for it, and
 |ours − printed| <= 2 × bound + half a unit of the last printed place. What is the same digit for digit is marked so
 besides. After 100,000 updates no useful bound is left; those figures are printed to 4 or 5 decimals, and agree within one
 unit of the last of them: half of it for the printing, half for the drift by rounding alone, which came to a quarter of a
