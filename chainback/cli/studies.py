@@ -38,9 +38,9 @@ def audit(cases: int, seed: int, platform: str | None, output: Path, peers: bool
         found = chainback.audit(cases=cases, seed=seed, platform=platform, output=output, progress=progress)
         beside = None
         if peers:
-            from chainback.studies.other_checkers import side_by_side
+            from chainback.studies.checker_comparison import compare_checkers
 
-            beside = side_by_side(seed=seed, output=output, progress=progress)
+            beside = compare_checkers(seed=seed, output=output, progress=progress)
     found.print(Console())
     if beside is not None:
         beside.print(Console())

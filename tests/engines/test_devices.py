@@ -27,7 +27,7 @@ from chainback.problems.ensembles import draw
 from chainback.reporting.pages.html import report_page
 from chainback.reporting.pages.show import read_report
 from chainback.reporting.report import Report
-from chainback.studies.audit import FAULTS
+from chainback.studies.planted_faults import FAULTS
 from chainback.truth.chain_bound import envelope
 
 SUPPORT = Path(__file__).parents[1] / "support"

@@ -23,7 +23,7 @@ from chainback.errors import UsageError
 from chainback.operations.arithmetic import ARITHMETICS, Arithmetic
 from chainback.problems.ensembles import ENSEMBLES
 from chainback.reporting.report import Report, read_csv
-from chainback.studies.audit import FAULTS
+from chainback.studies.planted_faults import FAULTS
 
 f32: Any = np.float32
 

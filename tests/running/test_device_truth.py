@@ -28,7 +28,7 @@ from chainback.reporting.report import Report
 from chainback.running.batch import Drawn, compared
 from chainback.running.device_truth import DeviceOracle
 from chainback.running.schedule import Batch
-from chainback.studies.audit import FAULTS
+from chainback.studies.planted_faults import FAULTS
 from chainback.truth.chain_bound import envelope
 from chainback.truth.envelope import Envelope
 

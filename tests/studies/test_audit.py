@@ -9,7 +9,9 @@ import chainback.studies.audit as audit_module
 from chainback import ENGINES
 from chainback.problems.ensembles import ENSEMBLES
 from chainback.reporting.report import read_csv
-from chainback.studies.audit import FAULTS, Fault, audit, detection_limits, visible_biases
+from chainback.studies.audit import audit
+from chainback.studies.planted_faults import FAULTS, Fault
+from chainback.studies.sensitivity import detection_limits, visible_biases
 
 pytestmark = pytest.mark.xdist_group("faults")  # its fixtures are made once
 

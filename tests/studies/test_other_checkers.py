@@ -12,9 +12,10 @@ from chainback import ENGINES
 from chainback.errors import UsageError
 from chainback.problems.ensembles import draw_unpadded
 from chainback.reporting.report import read_csv
-from chainback.studies import audit, other_checkers
-from chainback.studies.audit import FAULTS, Fault
-from chainback.studies.other_checkers import PEER_FILES, limits, side_by_side, sweep_limits, tools
+from chainback.studies import checker_comparison
+from chainback.studies.checker_comparison import FILES, compare_checkers, limits, sweep_limits
+from chainback.studies.other_checkers import checkers
+from chainback.studies.planted_faults import FAULTS, Fault
 
 RIGHT = ENGINES["triangular-substitution"]
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -54,7 +55,7 @@ def lecture(number=20):
 
 def found(engine, name, cases):
     """How many cases a tool flags with this engine and passes with the right one."""
-    tool = tools()[name]
+    tool = checkers()[name]
     return sum(bool(tool(engine, case)) and not tool(RIGHT, case) for case in cases)
 
 
@@ -74,12 +75,12 @@ def least(swept):
 @pytest.mark.parametrize("name", ["lecture", "mixed", "kinks", "tiny", "wide"])
 def test_chainback_never_flags_the_honest_engine(name: str) -> None:
     cases = draw_unpadded(name, seed=1, depth=8, width=1, rows=1, count=10)
-    assert [tools()["chainback"](RIGHT, case) for case in cases] == [""] * 10
+    assert [checkers()["chainback"](RIGHT, case) for case in cases] == [""] * 10
 
 
 def test_cases_are_as_deep_as_asked_and_spread_over_the_places() -> None:
     fault = FAULTS["sign-flip"]
-    cases = other_checkers._cases_of(fault, 20, 0)
+    cases = checker_comparison._cases_of(fault, 20, 0)
     assert [case.ids[0].split("@")[0] for case in cases] == ["lecture"] * 7 + ["mixed"] * 7 + ["alive"] * 6
     assert len({case.ids[0] for case in cases}) == 20
     assert all(case.chain.activations == ("sigmoid",) * 7 + ("identity",) for case in cases[:7])
@@ -148,14 +149,14 @@ def test_numpys_random_state_has_no_part_in_it() -> None:
     for seed in (1, 2):
         np.random.seed(seed)
         before = np.random.get_state()[1].copy()
-        verdicts.append([tool(behind(zeroed_first_half), case) for tool in tools().values() for case in cases])
+        verdicts.append([tool(behind(zeroed_first_half), case) for tool in checkers().values() for case in cases])
         assert np.array_equal(np.random.get_state()[1], before)
     assert verdicts[0] == verdicts[1]
 
 
 def test_a_tool_that_sleeps_or_cries_wolf_finds_nothing(monkeypatch) -> None:
-    stand_ins = {"chainback": tools()["chainback"], "asleep": lambda *_: "", "wolf": lambda *_: "wolf"}
-    monkeypatch.setattr(other_checkers, "tools", lambda: stand_ins)
+    stand_ins = {"chainback": checkers()["chainback"], "asleep": lambda *_: "", "wolf": lambda *_: "wolf"}
+    monkeypatch.setattr(checker_comparison, "checkers", lambda: stand_ins)
     found = limits(sweep_limits(cases=2)).set_index(["fault", "tool"])
     for kind in ("one slope", "every component"):
         assert found.loc[(kind, "chainback"), "half"] < -10
@@ -169,21 +170,21 @@ def compared(tmp_path_factory):
     harmless = Fault("harmless", "nowhere", ENGINES["reverse-scan"], 0.0, ensembles=("lecture",))
     raising = Fault("raising", "everywhere", lambda *_: 1 / 0, 1.0, ensembles=("lecture",))
     some = {name: FAULTS[name] for name in ("shifted-layers", "unsteady", "wrong-shape", "empty", "nothing")}
-    patch.setattr(audit, "FAULTS", some | {"harmless": harmless, "raising": raising})
-    patch.setattr(other_checkers, "_SIZES", (-1, -20))
-    folder, told = tmp_path_factory.mktemp("peers"), []
-    result = side_by_side(cases=4, output=folder, progress=lambda *news: told.append(news))
+    patch.setattr(checker_comparison, "FAULTS", some | {"harmless": harmless, "raising": raising})
+    patch.setattr(checker_comparison, "_SIZES", (-1, -20))
+    folder, steps = tmp_path_factory.mktemp("peers"), []
+    result = compare_checkers(cases=4, output=folder, progress=lambda *step: steps.append(step))
     patch.undo()
-    return result, folder, told
+    return result, folder, steps
 
 
 def test_side_by_side_has_a_row_for_every_fault_and_tool(compared) -> None:
-    result, _, told = compared
+    result, _, steps = compared
     assert len(result.faults) == 8 * len(TOOLS)
     assert tuple(result.faults["tool"].unique()) == TOOLS
     assert result.faults["fault"].iloc[0] == "honest"
-    assert told[0] == (0, 8, "shifted-layers")
-    assert told[-1] == (7, 8, "detection limits")
+    assert steps[0] == (0, 8, "shifted-layers")
+    assert steps[-1] == (7, 8, "detection limits")
     rows = result.faults.set_index(["fault", "tool"])
     assert (rows["share"] == rows["flagged"] / rows["cases"]).all()
     assert rows.loc[("honest", "chainback"), "flagged"] == 0
@@ -200,8 +201,8 @@ def test_side_by_side_has_a_row_for_every_fault_and_tool(compared) -> None:
 
 def test_the_files_hold_the_tables(compared) -> None:
     result, folder, _ = compared
-    assert {path.name for path in folder.iterdir()} == set(PEER_FILES)
-    for name, frame in zip(PEER_FILES, (result.faults, result.sweep), strict=True):
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+    for name, frame in zip(FILES, (result.faults, result.sweep), strict=True):
         back = read_csv(folder / name, whole=True)
         pd.testing.assert_frame_equal(back, frame)
 
@@ -219,17 +220,17 @@ def test_the_tables_say_it(compared) -> None:
 
 def test_without_torch_its_rows_are_absent(monkeypatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "gradcheck" not in tools()
-    assert tuple(tools()) == TOOLS[:3]
+    assert "gradcheck" not in checkers()
+    assert tuple(checkers()) == TOOLS[:3]
 
 
 def test_what_cannot_be_used_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="`cases` must be at least 1, got 0"):
-        side_by_side(cases=0)
+        compare_checkers(cases=0)
     with pytest.raises(UsageError, match="`cases` must be at least 1, got -1"):
         sweep_limits(cases=-1)
     with pytest.raises(UsageError, match="nonsense"):
         sweep_limits(ensemble="nonsense", cases=1)
     (tmp_path / "peers.csv").mkdir()
     with pytest.raises(UsageError, match=r"peers\.csv"):
-        side_by_side(output=tmp_path)
+        compare_checkers(output=tmp_path)

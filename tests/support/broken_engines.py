@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainback import ENGINES
-from chainback.studies.audit import FAULTS
+from chainback.studies.planted_faults import FAULTS
 
 _RIGHT = ENGINES["reverse-scan"]
 
