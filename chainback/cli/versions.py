@@ -33,7 +33,7 @@ from chainback.cli.output import (
 )
 from chainback.environment import user_cache
 from chainback.reporting.pages.html import text
-from chainback.reporting.pages.sections import markdown as in_markdown
+from chainback.reporting.sections.section import markdown as in_markdown
 from chainback.versions.environments import Environments
 
 __all__ = ["baseline", "bisect", "history", "upgrade"]
@@ -144,7 +144,7 @@ def history(versions: tuple[str, ...], output: Path, picture: Path | None, show:
     names = tuple(versions) if versions != "all" else ()
     found = chainback.history(names, output=output, **_study(**study))
     found.print(Console())
-    to_log(in_markdown(found.sections(None)))
+    to_log(in_markdown(found.sections()))
     if show:
         open_page(output / "history.html")
     if picture is not None:

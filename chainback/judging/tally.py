@@ -12,7 +12,7 @@ import numpy as np
 from chainback.judging.judgement import Component, Verdict, component_at
 from chainback.judging.measurement import Agreement, Measured
 from chainback.judging.statistics import Histogram, Mean, Sum
-from chainback.problems.ensembles import CaseId
+from chainback.problems.case_id import CaseId
 from chainback.truth.envelope import Envelope
 
 __all__ = ["SHARP_FLOOR", "Pair", "Rejection", "RowKey", "StepTally", "Tally"]

@@ -4,10 +4,11 @@ In reading order:
 
 * `columns`, `schema`: every table that is written, with its columns, their kinds and meanings.
 * `files`: CSV that reads back bit for bit, JSON, text; folders that can be written.
-* `text`: numbers, Markdown tables, the command that runs a case again.
-* `report`: everything that one run found, its verdict, files and printed form.
+* `text`, `rows`: numbers, Markdown and commands in words; rows of tables, grouped and judged.
+* `sections`: what every printed form is made of: tables, sentences, test cases, part by part.
+* `terminal`, `ci`: what is printed; GitHub Actions and JUnit.
+* `report`: everything that one run found, its verdict and its folder.
 * `shards`: a run's totals as a report; parts of a run, merged; an interrupted run, resumed.
-* `comparison`: two reports of the same cases, row by row.
-* `ci`: annotations and the step summary of GitHub Actions.
+* `reading`, `row_outcomes`, `comparison`: two reports of the same cases, row by row.
 * `pages`: HTML pages, charts and drawings.
 """

@@ -1,4 +1,4 @@
-"""GitHub Actions: the step summary, and an annotation for each thing that is wrong.
+"""Continuous integration: annotations and step summary of GitHub Actions, and a JUnit file of sections.
 
 Source: GitHub's documentation, "Workflow commands for GitHub Actions".
 """
@@ -6,10 +6,14 @@ Source: GitHub's documentation, "Workflow commands for GitHub Actions".
 from __future__ import annotations
 
 import os
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-__all__ = ["announce"]
+from chainback.reporting.files import write_text
+from chainback.reporting.sections.section import Section
+
+__all__ = ["announce", "write_junit"]
 
 #: GitHub shows ten errors of a step.
 _MOST = 10
@@ -36,3 +40,28 @@ def _escaped(text: str, more: str = "") -> str:
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text
+
+
+#: The element of a test case by its verdict, and where it is counted; a verdict that is not here is skipped.
+_ELEMENTS = {"accepted": ("", ""), "rejected": ("failure", "failures"), "error": ("error", "errors")}
+
+
+def write_junit(sections: Iterable[Section], path: str | os.PathLike[str]) -> None:
+    """Write a JUnit file: the test cases of all sections.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    suite = ElementTree.Element("testsuite", name="chainback verify")
+    counts = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
+    for test in (test for section in sections for test in section.tests):
+        group = ".".join(filter(None, ("chainback", test.group)))
+        case = ElementTree.SubElement(suite, "testcase", classname=group, name=test.name, time=str(test.seconds))
+        counts["tests"] += 1
+        element, counted = _ELEMENTS.get(test.verdict, ("skipped", "skipped"))
+        if element:
+            ElementTree.SubElement(case, element, message=test.message)
+            counts[counted] += 1
+    for name, count in counts.items():
+        suite.set(name, str(count))
+    write_text(Path(path), ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n")

@@ -29,7 +29,6 @@ __all__ = [
     "differences",
     "frame_of",
     "kind_of",
-    "records",
 ]
 
 #: Raised whenever a table or a column is added, changes its name or its meaning.
@@ -434,11 +433,6 @@ def kind_of(name: str, table: str = "") -> Kind | None:
     if table in TABLES:
         return TABLES[table].kind(name)
     return next((column.kind for each in TABLES.values() for column in each.columns if column.name == name), None)
-
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table."""
-    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
 def frame_of(table: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

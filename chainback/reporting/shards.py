@@ -17,7 +17,9 @@ from chainback.judging.pointwise import CURVE
 from chainback.judging.run_totals import RunTotals
 from chainback.judging.tally import RowKey
 from chainback.reporting.files import read_environment
-from chainback.reporting.report import Report, identity_of, together
+from chainback.reporting.report import Report
+from chainback.reporting.rows import identity_of
+from chainback.reporting.rows import joined_identity as together
 from chainback.reporting.schema import COUNTS_FILE, ENVIRONMENT_FILE, IDENTITY, KEYS, SCHEMA, frame_of
 
 __all__ = ["Resumed", "join", "merge", "part_of", "report_of", "resumed", "together"]

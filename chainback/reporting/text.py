@@ -8,7 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["markdown_table", "number", "replay_command", "row_in_words"]
+__all__ = [
+    "fact_text",
+    "is_number",
+    "markdown_table",
+    "number",
+    "replay_command",
+    "row_in_words",
+    "run_details",
+    "run_title",
+]
 
 #: What a row says it is about and how far off it is, in this order.
 _IN_WORDS = (
@@ -62,3 +71,47 @@ def replay_command(environment: dict[str, Any], case_id: str, engine: str) -> st
     if as_what:
         return shlex.join(["chainback", "verify", *as_what, *apart, *own, *options])
     return shlex.join(["chainback", "replay", case_id, *own, *options])
+
+
+def run_title(environment: dict[str, Any]) -> str:
+    """Return which JAX ran, where, and with which seed, in a line."""
+    packages = environment.get("packages", {})
+    where = " and ".join(environment.get("platforms", [environment.get("platform", "?")]))
+    return (
+        f"jax {packages.get('jax', '?')}, {environment.get('device_kind', '?')} ({where}), "
+        f"matmul precision {environment.get('matmul_precision', '?')}, seed {environment.get('seed', '?')}"
+    )
+
+
+def run_details(environment: dict[str, Any]) -> str:
+    """Return when the run was, and what else produced it, in a line."""
+    model = environment.get("processor", {}).get("model", "")
+    packages = environment.get("packages", {})
+    asked = "" if environment.get("complete") else " asked for"
+    parts = (
+        environment.get("time", ""),
+        f"Python {environment['python']}" if "python" in environment else "",
+        f"jaxlib {packages['jaxlib']}" if "jaxlib" in packages else "",
+        ", ".join(filter(None, (environment.get("system", ""), environment.get("machine", ""), model))),
+        f"{environment['cases']:,} cases{asked}" if "cases" in environment else "",
+        " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
+    )
+    return " · ".join(filter(None, parts))
+
+
+def fact_text(fact: Any) -> str:
+    """Return a fact of an environment in words."""
+    if isinstance(fact, dict):
+        return ", ".join(f"{name} {fact_text(value)}" for name, value in fact.items()) or "none"
+    if isinstance(fact, list | tuple):
+        return ", ".join(map(fact_text, fact)) or "none"
+    return "default" if fact is None else str(fact)
+
+
+def is_number(text: str) -> bool:
+    """Whether a column's name, or a cell, is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from chainback.environment import environment, user_cache
 from chainback.errors import BuildError
-from chainback.reporting.comparison import Reading, read
+from chainback.reporting.reading import Reading, read
 from chainback.running.request import Request
 from chainback.versions import packages
 from chainback.versions.source import deciding_digest, source_folder

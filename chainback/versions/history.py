@@ -16,11 +16,8 @@ from rich.text import Text
 
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
-from chainback.reporting.comparison import KEYS, telling
-from chainback.reporting.pages.comparison_sections import history_sections
-from chainback.reporting.pages.html import document, plotting
-from chainback.reporting.pages.sections import Section, is_number
-from chainback.reporting.pages.sections import Table as Listing
+from chainback.reporting.comparison import is_notable
+from chainback.reporting.pages.html import document
 from chainback.reporting.report import (
     SCHEMA,
     engine_verdict,
@@ -30,6 +27,11 @@ from chainback.reporting.report import (
     write_csv,
     write_text,
 )
+from chainback.reporting.schema import KEYS
+from chainback.reporting.sections.comparison_sections import history_sections
+from chainback.reporting.sections.section import Section
+from chainback.reporting.sections.section import Table as Listing
+from chainback.reporting.text import is_number
 from chainback.running.request import Request
 from chainback.versions.environments import DEFAULT_REQUEST, Environments, Run
 from chainback.versions.packages import minors
@@ -103,7 +105,7 @@ class History(VersionStudy):
     def changes(self) -> pd.DataFrame:
         """Return the rows of all comparisons that matter: worse, drifted, mended."""
         frames = [comparison.frame.assign(jax=name) for name, comparison in self.comparisons.items()]
-        rows = [row for frame in frames for row in records(frame) if telling(row)]
+        rows = [row for frame in frames for row in records(frame) if is_notable(row)]
         columns = ["schema", "jax_old", "jax_new", "table", "subject", "row", "outcome", "worse", "moved", "note"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -134,17 +136,16 @@ class History(VersionStudy):
 
     def page(self) -> str:
         """Return the page of the history, as HTML."""
-        charts = plotting()
         title = f"jax {self.runs[0].jax} … {self.runs[-1].jax}"
         failures = [f"{run.jax} did not run: {run.failure}" for run in self.failed]
-        return document(None, title, self._what_ran(), "", failures, self.sections(charts), missing=charts is None)
+        return document(None, title, self._what_ran(), "", failures, self.sections())
 
-    def sections(self, charts: Any) -> list[Section]:
-        """Return what the page says, for a page or a log; `charts` is the module that draws, or None."""
+    def sections(self) -> list[Section]:
+        """Return what the page says, for a page or a log."""
         changes = [[version, what] for version, _, what in (line.partition(": ") for line in self._changes())]
         names = [run.jax for run in self.ran]
         moving = [Listing(("", *names), cells, table) for table in _SWEEPS if (cells := list(self._moved_rows(table)))]
-        return history_sections(Listing(self.header, self.rows()), changes, self.engines(), moving, charts)
+        return history_sections(Listing(self.header, self.rows()), changes, self.engines(), moving)
 
     def _table(self) -> Table:
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
@@ -180,7 +181,7 @@ class History(VersionStudy):
         """Yield a sentence for each version, table and thing that changed."""
         for name, comparison in self.comparisons.items():
             groups: dict[tuple[str, str, str, bool], list[dict[str, Any]]] = {}
-            for row in filter(telling, records(comparison.frame)):
+            for row in filter(is_notable, records(comparison.frame)):
                 groups.setdefault((row["table"], row["outcome"], row["subject"], row["worse"]), []).append(row)
             for (table, outcome, subject, is_worse), rows in groups.items():
                 worse = "worse: " if is_worse else ""

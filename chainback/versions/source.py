@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 #: The rule: every room decides a result, except those that start runs, look into them or show them, named here.
 NOT_DECIDING = ("__init__.py", "__main__.py", "cli", "diagnosis", "reporting/pages", "studies", "versions")
 #: Of reporting, likewise: what only prints, annotates or compares.
-NOT_DECIDING += ("reporting/ci.py", "reporting/comparison.py", "reporting/text.py")
+NOT_DECIDING += ("reporting/ci.py", "reporting/comparison.py", "reporting/reading.py", "reporting/row_outcomes.py")
+NOT_DECIDING += ("reporting/sections", "reporting/terminal.py", "reporting/text.py")
 
 
 def deciding_digest(package: Path = PACKAGE) -> str:

@@ -170,7 +170,7 @@ def test_two_platforms_are_one_report(monkeypatch) -> None:
     across = pairs[(pairs["engine_a"] == names[0]) & (pairs["engine_b"] == names[1])]
     assert (across["identical"] == 1.0).all(), "two processors of a kind give the same bits"
     said = "cpu:0 and cpu:1: the same engine gives the same bits on both in 100.0% of the components; elsewhere they differ"
-    assert any(remark.startswith(said) for remark in found.told()[2])
+    assert any(remark.startswith(said) for remark in found.remarks)
 
 
 @eight
@@ -185,7 +185,7 @@ def test_a_fault_of_one_device_is_rejected_there_and_shown_as_disagreement(monke
     assert [list(verdict) for verdict in verdicts] == [["accepted"], ["rejected"]]
     assert {rejection.engine.rpartition("@")[2] for rejection in found.rejections} == {"cpu:1"}
     assert set(found.agreement["verdict"]) == {"rejected"}
-    assert not any("in 100.0% of the components" in remark for remark in found.told()[2])
+    assert not any("in 100.0% of the components" in remark for remark in found.remarks)
     assert "--platform cpu:1" in report_page(found)
     right = verify(**SOME | {"engines": engines}, platform="cpu:0,cpu:2")
     assert right.accepted
@@ -206,9 +206,9 @@ def test_each_answer_is_judged_under_the_arithmetic_of_its_own_device(monkeypatc
     assert found.tolerance["matmul_precision"].tolist() == ["float32", "tf32"]
     assert found.agreement["matmul_precision"].tolist() == ["float32 and tf32"]
     honest = verify(**asked | {"engines": ["reverse-scan"]}, **TWO)
-    title, _, _ = honest.told()
+    title = honest.title
     assert "(cpu:0 and cpu:1), matmul precision float32 and tf32, seed" in title
-    assert "at most 1/1000 on cpu:0, 1/16 on cpu:1 of the truth" in honest.caption
+    assert "at most 1/1000 on cpu:0, 1/16 on cpu:1 of the truth" in honest.sections[0].lead
     monkeypatch.setattr("chainback.engines.devices.arithmetic_of", lambda device: ARITHMETICS["float32"])
     alike = verify(**asked | {"engines": ["reverse-scan", "triangular-parallel"]}, **TWO)
     monkeypatch.setattr("chainback.engines.devices.arithmetic_of", arithmetic)

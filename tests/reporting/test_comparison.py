@@ -13,8 +13,10 @@ from chainback import Case, Chain, compare, judge, verify
 from chainback.engines.registry import ENGINES
 from chainback.errors import UsageError
 from chainback.judging.statistics import Mean
-from chainback.reporting.comparison import Comparison, _sampled_moves, read
+from chainback.reporting.comparison import Comparison
+from chainback.reporting.reading import read
 from chainback.reporting.report import Report
+from chainback.reporting.row_outcomes import sampled_moves
 
 f32: Any = np.float32
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "alive"], "depths": [3, 8], "cases": 4000, "samples": False}
@@ -142,16 +144,16 @@ def test_chance_alone_raises_no_more_alarms_than_stated(spread: float) -> None:
     alarms, threshold, trials = 0, 2.5758, 1000  # a probability of 1 % for each of mean and root mean square
     for _ in range(trials):
         sizes = np.exp(spread * generator.normal(size=400))
-        alarms += bool(list(_sampled_moves(sample(generator, sizes), sample(generator, sizes), threshold)))
+        alarms += bool(list(sampled_moves(sample(generator, sizes), sample(generator, sizes), threshold)))
     assert alarms <= 0.02 * trials + 3 * np.sqrt(0.02 * trials)
     sizes = np.exp(spread * generator.normal(size=4000))
-    assert list(_sampled_moves(sample(generator, sizes), sample(generator, sizes, bias=2.0), threshold))
+    assert list(sampled_moves(sample(generator, sizes), sample(generator, sizes, bias=2.0), threshold))
 
 
 def test_few_cases_say_nothing_about_a_mean() -> None:
     few = {"cases": 29, "matmul_precision": "float32", "error_u_mean": 0.0, "error_u_mean_se": 1e-9}
-    assert not list(_sampled_moves(few, few | {"error_u_mean": 1.0}, 5.0))
-    assert list(_sampled_moves(few | {"cases": 30}, few | {"cases": 30, "error_u_mean": 1.0}, 5.0))
+    assert not list(sampled_moves(few, few | {"error_u_mean": 1.0}, 5.0))
+    assert list(sampled_moves(few | {"cases": 30}, few | {"cases": 30, "error_u_mean": 1.0}, 5.0))
 
 
 def test_a_sweep_drifts_by_size_and_by_lost_digits() -> None:

@@ -19,8 +19,9 @@ import chainback
 from chainback import compare, verify
 from chainback.judging.tally import Rejection
 from chainback.reporting.pages.html import comparison_page, document, report_page, text, write_page
-from chainback.reporting.pages.sections import Section, embedded
 from chainback.reporting.report import Report
+from chainback.reporting.schema import frame_of
+from chainback.reporting.sections.section import Charts, Section
 
 SMALL: dict[str, Any] = {"ensembles": ["lecture", "kinks"], "cases": 40, "depths": [2, 3], "samples": False}
 #: 4.8 MB of plotly, compressed, are 1.9 MB in base64.
@@ -70,8 +71,8 @@ def test_a_rejected_report_says_so_first_and_how_to_look_closer(rejected: Report
 
 def test_the_text_of_a_log_says_the_same(accepted: Report, rejected: Report) -> None:
     for report in (accepted, rejected):
-        words, said = visible(report_page(report)), text(report)
-        cells = {cell.strip().replace("\\|", "|") for line in said.splitlines() for cell in line.split(" | ")}
+        words, log = visible(report_page(report)), text(report)
+        cells = {cell.strip().replace("\\|", "|") for line in log.splitlines() for cell in line.split(" | ")}
         assert len(cells) > 50
         for cell in cells:
             plain = " ".join(re.sub(r"^[#|* ]+|[| ]+$", "", cell).split())
@@ -137,7 +138,8 @@ def test_a_function_that_is_rejected_is_named() -> None:
     row = {"schema": 1, "function": "jax.nn.gelu(x)", "argument": "0", "quantity": "derivative", "method": "forward"}
     row |= {"execution": "jitted", "second": "", "points": 3, "verdict": "rejected", "margin_max": 598.0, "note": ""}
     row |= {"error_u_max": 1e5, "worst_x": -5.4375, "sharp": 1.0, "dtype": "float32"}
-    report = Report(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {"complete": True}, functions=pd.DataFrame([row]))
+    functions = frame_of("functions", [row])
+    report = Report(pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), {"complete": True}, functions=functions)
     words = visible(report_page(report))
     assert "jax.nn.gelu(x) derivative, 0, forward, jitted 598" in words
     assert "-5.4375" in words
@@ -315,8 +317,8 @@ def test_what_is_written_in_a_field_of_colours_stands_out_from_it(tmp_path: Path
     """The page gives all text its own ink, but what stands on a colour keeps plotly's: a dark ✕ on dark was not seen."""
     charts = pytest.importorskip("chainback.reporting.pages.charts")
     rows = [{"jax": jax, "engine": "reverse-scan", "digest": jax, "verdict": "rejected"} for jax in ("0.5", "0.6")]
-    figure = embedded(charts, {"": charts.bits(pd.DataFrame(rows))})
-    page = document(None, "bits", "", "", [], [Section("Bits", "", charts=figure)])
+    figure = charts.bits(pd.DataFrame(rows))
+    page = document(None, "bits", "", "", [], [Section("Bits", draw=lambda charts: Charts({"": figure}))])
     assert set(inks(page, tmp_path)) == {"rgb(255, 255, 255)", "rgb(68, 68, 68)"}
     assert len(set(inks(page.replace(" :not(.heatmap-label) >", ""), tmp_path))) == 1, "the negative control"
 

@@ -11,7 +11,9 @@ from rich.console import Console
 
 from chainback.errors import UsageError
 from chainback.judging.tally import Rejection
-from chainback.reporting.report import Report, read_csv
+from chainback.reporting.files import read_csv
+from chainback.reporting.report import Report
+from chainback.reporting.schema import frame_of
 
 
 def row(engine="e", verdict="accepted", **more):
@@ -42,8 +44,13 @@ def row(engine="e", verdict="accepted", **more):
 
 
 def report(*rows, complete=True, agreement=(), activations=(), steps=(), **environment) -> Report:
-    frames = (pd.DataFrame(list(rows)), pd.DataFrame(list(agreement)), pd.DataFrame(list(activations)))
-    return Report(*frames, {"complete": complete, "packages": {}} | environment, steps=pd.DataFrame(list(steps)))
+    return Report(
+        frame_of("tolerance", rows),
+        frame_of("agreement", agreement),
+        frame_of("activations", activations),
+        {"complete": complete, "packages": {}} | environment,
+        steps=frame_of("steps", steps),
+    )
 
 
 def test_csv_files_read_back_exactly(tmp_path) -> None:
@@ -146,7 +153,7 @@ def test_the_table_says_it_all_in_80_columns() -> None:
         report(
             row("triangular-substitution", cases=1_000_000), row("f", "not run", note="too deep", depth=9)
         ).tolerance,
-        pd.DataFrame([{"verdict": "accepted"}]),
+        frame_of("agreement", [{"verdict": "accepted"}]),
         pd.DataFrame(),
         {"complete": True, "packages": {"jax": "0.4.30"}, "device_kind": "cpu", "seed": 4, "elapsed_s": 1.25},
     )

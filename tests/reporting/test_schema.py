@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from twins import scaled_bias
+from broken_engines import scaled_bias
 
 from chainback import compare, merge, show, verify
 from chainback.errors import UsageError

@@ -127,7 +127,7 @@ def test_a_run_by_it_is_the_run_by_numpy(by_numpy: list[Case]) -> None:
     assert (found["components"] == found["cases"] * 2 * 8).all(), "truth and bound of every component"
     assert found["margin_max"].between(0, 0.02).all()
     assert (found["verdict"] == "accepted").all()
-    assert "truths of another oracle, against NumPy's: 2 of 2 rows accepted, 0 rejected" in " ".join(made.told()[2])
+    assert "truths of another oracle, against NumPy's: 2 of 2 rows accepted, 0 rejected" in " ".join(made.remarks)
 
 
 def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceOracle) -> None:

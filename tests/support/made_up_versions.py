@@ -10,7 +10,7 @@ import pytest
 
 from chainback import verify
 from chainback.judging.tally import Rejection, RowKey
-from chainback.reporting.comparison import read
+from chainback.reporting.reading import read
 from chainback.reporting.report import Report
 from chainback.running.request import Request
 from chainback.versions import bisection, packages

@@ -85,7 +85,7 @@ def digest_after(package: Path, file: str) -> str:
 @pytest.mark.parametrize(
     "file",
     [
-        *("reporting/pages/stylesheet.py", "reporting/pages/charts.py", "reporting/ci.py", "reporting/text.py"),
+        *("reporting/pages/report.css", "reporting/pages/charts.py", "reporting/ci.py", "reporting/text.py"),
         *(
             "cli/main.py",
             "cli/verify.py",
@@ -106,6 +106,7 @@ def test_a_change_of_what_only_shows_keeps_results(copy: Path, file: str) -> Non
         *("errors.py", "environment.py", "operations/arithmetic.py", "operations/function_truth.npz"),
         *("problems/chain.py", "truth/chain_bound.py", "engines/triangular.py", "judging/judgement.py"),
         *("processes/worker.py", "running/campaign.py", "reporting/report.py"),
+        *("reporting/schema.py", "reporting/rows.py", "reporting/files.py", "reporting/shards.py"),
     ],
 )
 def test_a_change_of_what_decides_a_result_does_not(copy: Path, file: str) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 import chainback.versions.history as history_module
 from chainback import history, verify
 from chainback.errors import UsageError
-from chainback.reporting.comparison import read
+from chainback.reporting.reading import read
 from chainback.reporting.report import Report, read_csv
 from chainback.running.request import Request
 from chainback.versions.environments import Environments, Run

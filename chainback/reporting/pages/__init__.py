@@ -2,10 +2,8 @@
 
 In reading order:
 
-* `sections`: what a page is made of: tables, and perhaps charts.
-* `report_sections`, `comparison_sections`: what a report says, and what changed between two.
-* `charts`, `panels`: the charts, by plotly.
-* `html`, `stylesheet`: sections as one HTML file.
+* `html`, with page.html, report.css and report.js: sections as one HTML file.
+* `panels`, `charts`: style and axes of charts; the charts, by plotly.
 * `drawings`: pictures of matrices, histories and the lecture, as HTML, SVG or PNG.
-* `show`: a written report, shown again.
+* `show`: a report's page written again, its charts as pictures.
 """

@@ -18,21 +18,20 @@ from chainback.reporting.pages.panels import (
     GREY,
     LEAST_U,
     Legend,
+    as_picture,
     decades,
-    dressed,
-    embedded,
     fine,
     minus,
     positive,
-    standing,
+    styled,
     ticks,
 )
-from chainback.reporting.pages.sections import is_number
+from chainback.reporting.text import is_number
 
 __all__ = [
+    "as_picture",
     "bits",
     "by_version",
-    "embedded",
     "errors_by_depth",
     "errors_over_z",
     "legend_of_changes",
@@ -42,7 +41,6 @@ __all__ = [
     "margins_by_ensemble",
     "old_against_new",
     "save_all",
-    "standing",
 ]
 
 _BOUND = {"color": GREY, "dash": "dash", "width": 2}
@@ -136,7 +134,7 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
                 median = _line(one["error_u_p50"].max(), f"{name} (median)", thin)
                 figure.add_trace(median.update(opacity=0.55, showlegend=False, mode="lines"))
         figure.add_trace(_line(by_depth["error_u_max"].max(), "largest of any engine", _LARGEST))
-        figures[str(ensemble)] = dressed(figure, "depth", "error, u").update_yaxes(**axis)
+        figures[str(ensemble)] = styled(figure, "depth", "error, u").update_yaxes(**axis)
         depths = sorted(set(its["depth"]))
         if len(depths) == 1:
             _level(figure)
@@ -166,7 +164,7 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
             )
         )
     figure.add_vline(x=1.0, line=_BOUND, name="bound", showlegend=True)
-    dressed(figure, "largest error / bound", "", height=60 + max(34 * len(ensembles), 9 * len(engines)))
+    styled(figure, "largest error / bound", "", height=60 + max(34 * len(ensembles), 9 * len(engines)))
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(type="log", **fine([*largest.clip(*_MARGINS), 1.0], _MARGINS[0]))
     return figure.update_yaxes(type="linear", tickvals=list(range(len(ensembles))), ticktext=ensembles, zeroline=False)
@@ -200,7 +198,7 @@ def errors_over_z(curves: pd.DataFrame) -> dict[str, go.Figure]:
                     )
                 )
         figure.add_hline(y=1.0 / FLOAT32.unit_roundoff, line=_BOUND, name="every digit lost", showlegend=True)
-        figures[str(activation)] = dressed(figure, "z", "error, u")
+        figures[str(activation)] = styled(figure, "z", "error, u")
         figure.update_xaxes(tickvals=list(np.arcsinh(_TICKS)), ticktext=[minus(z) for z in _TICKS], zeroline=False)
         figure.update_xaxes(tickangle=0, tickfont_size=10)
         figure.update_yaxes(range=[-1.2, 8.2], **ticks([-1, 0, 2, 4, 6, 8]))
@@ -244,7 +242,7 @@ def old_against_new(rows: pd.DataFrame, figure_of: str) -> dict[str, go.Figure]:
         if is_margin and high > 1.0:
             figure.add_hline(y=1.0, line=_BOUND, name="bound", showlegend=True)
         unit = "largest error / bound" if is_margin else "root mean square error, u"
-        dressed(figure, f"{unit}, old", "new", height=300).update_layout(hovermode="closest")
+        styled(figure, f"{unit}, old", "new", height=300).update_layout(hovermode="closest")
         figure.update_yaxes(**decades(its[[f"{figure_of}_old", f"{figure_of}_new"]].clip(least, most), least))
         figure.update_xaxes(
             type="log", **decades(its[[f"{figure_of}_old", f"{figure_of}_new"]].clip(least, most), least)
@@ -266,7 +264,7 @@ def by_version(engines: pd.DataFrame, column: str, name: str) -> go.Figure:
     for engine in names:
         values = engines[engines["engine"] == engine].set_index("jax")[column].reindex(versions)
         figure.add_trace(_line(values, engine, drawn[engine], ""))
-    dressed(figure, "jax", name, height=300).update_xaxes(type="category")
+    styled(figure, "jax", name, height=300).update_xaxes(type="category")
     return figure.update_yaxes(**fine(engines[column]))
 
 
@@ -278,7 +276,7 @@ def bits(engines: pd.DataFrame) -> go.Figure:
     """
     names, versions = list(dict.fromkeys(engines["engine"])), list(dict.fromkeys(engines["jax"]))
     figure = go.Figure(field_of_bits(engines, versions, names))
-    dressed(figure, "jax", "", height=60 + 28 * len(names)).update_layout(hovermode="closest")
+    styled(figure, "jax", "", height=60 + 28 * len(names)).update_layout(hovermode="closest")
     return figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
 
 

@@ -1,9 +1,7 @@
-"""Pages: what a report or a comparison says, as one HTML file that needs no network and no plotly to be read.
+"""Pages: what a report, a comparison or a history says, as one HTML file that needs no network, and no plotly to be read.
 
-A page is made of sections, each a table and perhaps charts; the same sections are the text of CI logs. Charts are drawn in
-the browser by plotly's own bundle, the only one that its Python package has: 4.8 MB, which stand in the page once,
-compressed (1.9 MB), and are unpacked by the browser. Drawing them ourselves as SVG would be smaller and would lose hover,
-zoom and a maintained library. Where plotly is not installed the page has all its tables and says how to get the charts.
+Charts are drawn in the browser by plotly's own bundle, the only one that its Python package has: 4.8 MB, which stand in the
+page once, compressed (1.9 MB). Where plotly is not installed the page has all its tables and says how to get the charts.
 """
 
 from __future__ import annotations
@@ -11,11 +9,11 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from html import escape
+from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -23,13 +21,12 @@ from typing import Any
 from chainback.judging.judgement import Verdict
 from chainback.reporting.comparison import Comparison
 from chainback.reporting.files import write_text
-from chainback.reporting.pages.comparison_sections import comparison_sections, moved
-from chainback.reporting.pages.report_sections import report_sections
-from chainback.reporting.pages.sections import Section, Table, is_number, markdown
-from chainback.reporting.pages.stylesheet import STYLE
 from chainback.reporting.report import Report
+from chainback.reporting.sections.comparison_sections import comparison_sections
+from chainback.reporting.sections.section import Charts, Section, Table, markdown
+from chainback.reporting.text import is_number, run_details
 
-__all__ = ["comparison_page", "document", "plotting", "report_page", "slug", "text", "write_page"]
+__all__ = ["comparison_page", "document", "plotting", "report_page", "sections_of", "slug", "text", "write_page"]
 
 
 def write_page(what: Report | Comparison, path: str | Path) -> None:
@@ -43,26 +40,25 @@ def write_page(what: Report | Comparison, path: str | Path) -> None:
 
 def report_page(report: Report) -> str:
     """Return the page of a report."""
-    title, _, remarks = report.told()
-    charts = plotting()
-    sections = report_sections(report, charts)
-    word = str(report.verdict).upper()
-    return document(report.verdict, word, title, _when(report.environment), remarks, sections, missing=charts is None)
+    word, details = str(report.verdict).upper(), run_details(report.environment)
+    return document(report.verdict, word, report.title, details, report.remarks, report.sections)
 
 
 def comparison_page(comparison: Comparison) -> str:
     """Return the page of a comparison."""
     verdict = {0: Verdict.ACCEPTED, 1: Verdict.REJECTED}.get(comparison.exit_code, Verdict.UNDECIDED)
-    title, _, _, remarks = comparison.told()
-    charts = plotting()
-    sections = comparison_sections(comparison, charts)
-    missing = charts is None and moved(comparison)
-    return document(verdict, comparison.outcome, title, "", remarks, sections, missing=missing)
+    sections = comparison_sections(comparison)
+    return document(verdict, comparison.outcome, comparison.title, "", comparison.remarks(), sections)
+
+
+def sections_of(what: Report | Comparison) -> list[Section]:
+    """Return the sections of a report or a comparison."""
+    return what.sections if isinstance(what, Report) else comparison_sections(what)
 
 
 def text(what: Report | Comparison) -> str:
-    """Return the facts of a page as Markdown, for a log."""
-    return markdown(report_sections(what, None) if isinstance(what, Report) else comparison_sections(what, None))
+    """Return the tables of a page as Markdown, for a log."""
+    return markdown(sections_of(what))
 
 
 def plotting() -> Any:
@@ -73,30 +69,13 @@ def plotting() -> Any:
         return None
 
 
-def _when(environment: dict[str, Any]) -> str:
-    model = environment.get("processor", {}).get("model", "")
-    packages = environment.get("packages", {})
-    asked = "" if environment.get("complete") else " asked for"
-    parts = (
-        environment.get("time", ""),
-        f"Python {environment['python']}" if "python" in environment else "",
-        f"jaxlib {packages['jaxlib']}" if "jaxlib" in packages else "",
-        ", ".join(filter(None, (environment.get("system", ""), environment.get("machine", ""), model))),
-        f"{environment['cases']:,} cases{asked}" if "cases" in environment else "",
-        " ".join(f"{name}={value}" for name, value in environment.get("variables", {}).items()),
-    )
-    return " · ".join(filter(None, parts))
-
-
 def document(
     verdict: Verdict | None,
     word: str,
     title: str,
-    when: str,
+    details: str,
     remarks: Iterable[str],
-    sections: Sequence[Section],
-    *,
-    missing: bool = False,
+    sections: Iterable[Section],
 ) -> str:
     """Return a page.
 
@@ -104,50 +83,64 @@ def document(
         verdict: Its colour; None for a page that gives no verdict.
         word: Its heading.
         title: What it is about.
-        when: What produced it, in one line.
+        details: What produced it, in one line.
         remarks: What else there is to say.
-        sections: Its parts.
-        missing: Whether it would have charts, were plotly installed.
+        sections: Its parts; those with nothing to show are left out.
     """
-    charts = [chart for section in sections for chart in section.charts]
-    return Template(_PAGE).substitute(
+    charts = plotting()
+    chosen = [section for section in sections if section.on_page]
+    drawn = [(section, _drawn(section, charts)) for section in chosen]
+    figures = [_json(figure) for _, found in drawn for figure in found.figures.values()]
+    places = iter(range(len(figures)))
+    return Template(_file("page.html")).substitute(
         title=escape(f"{word}: {title}"),
-        style=STYLE,
+        style=f"\n{_file('report.css')}",
         verdict=escape(str(verdict or "none").replace(" ", "-")),
         word=escape(word),
         what=escape(title),
-        when=escape(when),
+        when=escape(details),
         remarks="\n".join(f"<li>{escape(remark)}</li>" for remark in remarks),
-        missing=_MISSING if missing else "",
-        sections="\n".join(_sections(sections)),
-        scripts=_scripts([figure for _, figure in charts]) if charts else "",
+        missing=_MISSING if charts is None and any(section.draw for section in chosen) else "",
+        sections="\n".join(_section(section, found, places) for section, found in drawn),
+        scripts=_scripts(figures) if figures else "",
     )
 
 
-def _sections(sections: Sequence[Section]) -> Iterator[str]:
-    place = 0
-    for section in sections:
-        panels = []
-        for name, chart in section.charts:
-            caption = f"<figcaption>{escape(name)}</figcaption>" if name else ""
-            said = escape(f"{section.title}{': ' * bool(name)}{name}, a chart: its numbers stand in the table below")
-            tall = f'style="min-height: {json.loads(chart)["layout"]["height"]}px"'
-            box = f'<div class="chart" role="img" aria-label="{said}" data-figure="{place}" {tall}></div>'
-            panels.append(f"<figure>{caption}{box}</figure>")
-            place += 1
-        kind = "panels" if len(panels) > 1 else "panel"
-        yield "\n".join(
-            (
-                f'<section id="{slug(section.title)}"><div class="head"><h2>{escape(section.title)}</h2>',
-                f"<p>{escape(section.lead)}</p>",
-                _legend(section.legend),
-                "</div>",
-                *map(_html_table, section.tables),
-                f'<div class="{kind}">{"".join(panels)}</div>' if panels else "",
-                *map(_folded, section.folded),
-                "</section>",
-            )
+def _file(name: str) -> str:
+    """Return a file that lies beside this one."""
+    return resources.files("chainback.reporting.pages").joinpath(name).read_text(encoding="utf-8")
+
+
+def _drawn(section: Section, charts: Any) -> Charts:
+    return Charts({}) if section.draw is None or charts is None else section.draw(charts)
+
+
+def _json(figure: Any) -> str:
+    """Return a figure as JSON that may stand in a page's script."""
+    return str(figure.to_json()).replace("<", "\\u003c")
+
+
+def _section(section: Section, charts: Charts, places: Iterator[int]) -> str:
+    panels = []
+    for name, figure in charts.figures.items():
+        caption = f"<figcaption>{escape(name)}</figcaption>" if name else ""
+        label = escape(f"{section.title}{': ' * bool(name)}{name}, a chart: its numbers stand in the table below")
+        height = f'style="min-height: {figure.layout.height}px"'
+        box = f'<div class="chart" role="img" aria-label="{label}" data-figure="{next(places)}" {height}></div>'
+        panels.append(f"<figure>{caption}{box}</figure>")
+    kind = "panels" if len(panels) > 1 else "panel"
+    return "\n".join(
+        (
+            f'<section id="{slug(section.title)}"><div class="head"><h2>{escape(section.title)}</h2>',
+            f"<p>{escape(section.lead)}</p>",
+            _legend(charts.legend if panels else ()),
+            "</div>",
+            *map(_html_table, section.tables),
+            f'<div class="{kind}">{"".join(panels)}</div>' if panels else "",
+            *map(_folded, section.folded),
+            "</section>",
         )
+    )
 
 
 def slug(title: str) -> str:
@@ -248,7 +241,7 @@ def _scripts(figures: Sequence[str]) -> str:
     return (
         f'<script type="text/plain" id="plotly">{_bundle()}</script>\n'
         f'<script type="application/json" id="figures">[{",".join(figures)}]</script>\n'
-        f'<script type="module">{_DRAW}</script>'
+        f'<script type="module">\n{_file("report.js")}</script>'
     )
 
 
@@ -256,60 +249,3 @@ _MISSING = (
     '<p class="missing">There are no charts here, because plotly was not installed where this page was written: '
     "<code>pip install 'chainback[pictures]'</code> gets them for the next one. All numbers stand in the tables.</p>"
 )
-
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<link rel="icon" href="data:,">
-<style>$style</style>
-</head>
-<body>
-<header class="$verdict">
-<h1>$word</h1>
-<p class="what">$what</p>
-<p class="when">$when</p>
-</header>
-<main>
-<ul class="remarks">
-$remarks
-</ul>
-$missing
-<noscript><p class="missing">Charts need JavaScript. All numbers stand in the tables.</p></noscript>
-<p class="missing" id="old" hidden>This browser cannot unpack the charts. All numbers stand in the tables.</p>
-$sections
-</main>
-$scripts
-</body>
-</html>
-"""
-
-_DRAW = """
-const old = document.getElementById("old");
-if (typeof DecompressionStream === "undefined") { old.hidden = false; }
-else {
-  const bytes = Uint8Array.from(atob(document.getElementById("plotly").textContent), (c) => c.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
-  const figures = JSON.parse(document.getElementById("figures").textContent);
-  const charts = document.querySelectorAll("[data-figure]");
-  for (const chart of charts) {
-    const { data, layout } = figures[chart.dataset.figure];
-    await Plotly.newPlot(chart, data, layout, { responsive: true, displayModeBar: false });
-  }
-  // A printer lays the page out after this event and shrinks all of it to the widest chart: so they are fitted to paper.
-  addEventListener("beforeprint", () => charts.forEach((chart) => {
-    Plotly.relayout(chart, { width: chart.closest(".panels") ? 330 : 680 });
-  }));
-  addEventListener("afterprint", () => charts.forEach((chart) => {
-    Plotly.relayout(chart, { width: null, autosize: true });
-  }));
-  document.body.dataset.drawn = charts.length;
-}
-"""

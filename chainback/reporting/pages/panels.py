@@ -1,16 +1,14 @@
-"""What the charts of pages have in common: their dress, their axes, and how one becomes a picture by itself."""
+"""Panels: style and axes that the charts of pages have in common, and a chart as a picture by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-import plotly.io
 
-__all__ = ["GREY", "LEAST_U", "Legend", "decades", "dressed", "embedded"]
-__all__ += ["fine", "minus", "positive", "standing", "ticks"]
+__all__ = ["GREY", "LEAST_U", "Legend", "as_picture", "decades", "fine", "minus", "positive", "styled", "ticks"]
 
 #: Of what is no engine: the bound, and the largest error of any engine. It is seen on white and on black.
 GREY = "#888888"
@@ -25,7 +23,7 @@ _PICTURE_WIDTH = 640
 Legend = list[tuple[str, str, str]]
 
 
-def dressed(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
+def styled(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
     """Leave background, text and rules to the page; plotly's own template is 7 KB in each figure."""
     axis = {"showgrid": True, "zeroline": False, "automargin": True, "fixedrange": True}
     figure.update_layout(
@@ -91,9 +89,9 @@ def positive(value: float, least: float, most: float = 1e300) -> float | None:
     return None if np.isnan(value) else float(min(max(value, least), most))
 
 
-def standing(chart: str, title: str) -> go.Figure:
-    """Return a chart of a page, in plotly's JSON, as a picture by itself: with a title, a legend, black on white."""
-    figure = plotly.io.from_json(chart)
+def as_picture(chart: go.Figure, title: str) -> go.Figure:
+    """Return a chart of a page as a picture by itself: with a title, a legend, black on white."""
+    figure = go.Figure(chart)
     drawn = [*figure.data, *figure.layout.shapes]
     below = 50 + 18 * -(-len({item.name for item in drawn if item.name and item.showlegend is not False}) // 3)
     figure.update_layout(
@@ -110,8 +108,3 @@ def standing(chart: str, title: str) -> go.Figure:
     figure.update_layout(legend={"traceorder": "normal", "x": 0})
     rules: Any = {"gridcolor": "#e3e6ea", "linecolor": "#e3e6ea"}
     return figure.update_xaxes(**rules).update_yaxes(**rules)
-
-
-def embedded(figures: Iterable[go.Figure]) -> list[str]:
-    """Return figures as JSON that may stand in a page's script."""
-    return [str(figure.to_json()).replace("<", "\\u003c") for figure in figures]

@@ -9,12 +9,10 @@ from typing import Any
 
 from chainback.errors import ChainbackError, UsageError
 from chainback.reporting.comparison import Comparison
-from chainback.reporting.pages.comparison_sections import comparison_sections
-from chainback.reporting.pages.html import plotting, slug, write_page
-from chainback.reporting.pages.report_sections import report_sections
-from chainback.reporting.pages.sections import Section
+from chainback.reporting.pages.html import plotting, sections_of, slug, write_page
 from chainback.reporting.report import Report
 from chainback.reporting.schema import PAGE_FILE
+from chainback.reporting.sections.section import Section
 
 __all__ = ["FORMATS", "read_report", "show", "write_pictures"]
 
@@ -62,16 +60,15 @@ def write_pictures(what: Report | Comparison, page: str | os.PathLike[str], form
     charts = plotting()
     if charts is None:
         raise ChainbackError("cannot draw pictures: plotly is not there: pip install 'chainback[pictures]'")
-    sections = report_sections(what, charts) if isinstance(what, Report) else comparison_sections(what, charts)
     folder = Path(page).with_name(f"{Path(page).stem}-pictures")
-    files = {folder / f"{name}.{form}": figure for name, figure in _standing(sections, charts)}
+    files = {folder / f"{name}.{form}": figure for name, figure in _pictures(sections_of(what), charts)}
     if files:
         charts.save_all(files)
     return list(files)
 
 
-def _standing(sections: list[Section], charts: Any) -> Iterator[tuple[str, Any]]:
+def _pictures(sections: list[Section], charts: Any) -> Iterator[tuple[str, Any]]:
     for section in sections:
-        for name, chart in section.charts:
+        for name, figure in (section.draw(charts).figures if section.draw else {}).items():
             title = f"{section.title}: {name}" if name else section.title
-            yield slug(f"{section.title} {name}"), charts.standing(chart, title)
+            yield slug(f"{section.title} {name}"), charts.as_picture(figure, title)

@@ -1,21 +1,24 @@
-"""What changed, in sections: from one report to another, and over a history."""
+"""What changed, section by section: from one report to another, and over a history."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from chainback.judging.judgement import Verdict
-from chainback.reporting.comparison import Comparison
-from chainback.reporting.pages.sections import MOST, Section, Table, embedded, said
-from chainback.reporting.schema import records
-from chainback.reporting.text import number
+from chainback.reporting.rows import records
+from chainback.reporting.sections.section import MOST_ROWS, Charts, Section, Table
+from chainback.reporting.text import fact_text, number
 
-__all__ = ["comparison_sections", "history_sections", "moved"]
+if TYPE_CHECKING:
+    from chainback.reporting.comparison import Comparison
+
+__all__ = ["comparison_sections", "history_sections"]
 
 #: (title, lead, column of `engines.csv`, axis) of what is drawn by version.
 _BY_VERSION = (
@@ -23,35 +26,33 @@ _BY_VERSION = (
     ("Speed", "Nanoseconds a layer and case, batched.", "run_ns_per_layer", "ns"),
 )
 _BITS = "The distinct results of each engine, in the order of their appearance, each of a colour; ✕ is rejected."
+_NO_ROW = "no row"
+#: How many rows that are not worse are listed: they are printed, too.
+_MOST_OTHERS = 60
+_TITLES = {"margin_max": "Margins, old against new", "error_u_rms": "Errors, old against new"}
+_LEADS = {
+    "margin_max": "The largest error / bound of each row; above 1 it is wrong, above 10³ it is drawn as 10³.",
+    "error_u_rms": "The root mean square error of each row, in u; above 10¹² it is drawn as that.",
+}
 
 
-def comparison_sections(comparison: Comparison, charts: Any) -> list[Section]:
-    """Return the sections of a comparison's page, without those that have nothing to say.
-
-    Args:
-        comparison: The comparison.
-        charts: The module that draws, or None.
-    """
+def comparison_sections(comparison: Comparison) -> list[Section]:
+    """Return the sections of a comparison, without those that have nothing to say."""
     made = (
-        _outcomes(comparison),
+        Section("Rows by outcome", "How many rows of each table came to what.", [comparison.counts()]),
         _verdicts(comparison),
-        _told(comparison, worse=True),
-        _old_against_new(comparison, charts, "margin_max"),
-        _old_against_new(comparison, charts, "error_u_rms"),
-        _told(comparison, worse=False),
+        _changed(comparison, worse=True),
+        _old_against_new(comparison, "margin_max"),
+        _old_against_new(comparison, "error_u_rms"),
+        _changed(comparison, worse=False),
         _environments(comparison),
     )
     return [section for section in made if section is not None]
 
 
-def moved(comparison: Comparison) -> bool:
+def _any_moved(comparison: Comparison) -> bool:
     """Whether any row has other bits than before: only then are there charts."""
     return any(row["outcome"] != "identical" for row in records(comparison.frame))
-
-
-def _outcomes(comparison: Comparison) -> Section:
-    _, header, counted, _ = comparison.told()
-    return Section("Rows by outcome", "How many rows of each table came to what.", [Table(header, counted)])
 
 
 def _verdicts(comparison: Comparison) -> Section | None:
@@ -76,9 +77,9 @@ def _verdicts(comparison: Comparison) -> Section | None:
     return Section("Verdicts", lead, [Table(("table", *found), rows, mark=mark)]) if rows else None
 
 
-def _told(comparison: Comparison, worse: bool) -> Section | None:
+def _changed(comparison: Comparison, worse: bool) -> Section | None:
     """List the rows that got worse, open, or what else changed, folded."""
-    rows = [row for row in comparison.telling() if bool(row["worse"]) is worse]
+    rows = [row for row in comparison.notable() if bool(row["worse"]) is worse]
     shown = [
         [
             ("WORSE " if worse else "") + row["outcome"],
@@ -86,7 +87,7 @@ def _told(comparison: Comparison, worse: bool) -> Section | None:
             "; ".join(filter(None, (row["moved"], row["note"]))),
             *(f"{number(row[f'{name}_old'])} → {number(row[f'{name}_new'])}" for name in ("margin_max", "error_u_rms")),
         ]
-        for row in rows[: MOST if worse else _MOST_OTHERS]
+        for row in rows[: MOST_ROWS if worse else _MOST_OTHERS]
     ]
     if not shown:
         return None
@@ -99,57 +100,48 @@ def _told(comparison: Comparison, worse: bool) -> Section | None:
     return Section("What else changed", lead, (), [table])
 
 
-_NO_ROW = "no row"
-#: How many rows that are not worse are listed: they are printed, too.
-_MOST_OTHERS = 60
-_TITLES = {"margin_max": "Margins, old against new", "error_u_rms": "Errors, old against new"}
-_LEADS = {
-    "margin_max": "The largest error / bound of each row; above 1 it is wrong, above 10³ it is drawn as 10³.",
-    "error_u_rms": "The root mean square error of each row, in u; above 10¹² it is drawn as that.",
-}
-
-
-def _old_against_new(comparison: Comparison, charts: Any, figure_of: str) -> Section | None:
+def _old_against_new(comparison: Comparison, figure_of: str) -> Section | None:
     """Draw each row by its old figure and its new one, and say how many rose and fell."""
     rows, old, new = [], f"{figure_of}_old", f"{figure_of}_new"
     frame: Any = comparison.frame
     for table, its in frame.groupby("table", sort=False):
         both = its[its[[old, new]].notna().all(axis=1)]
-        if len(both) and moved(comparison):
+        if len(both) and _any_moved(comparison):
             rose, fell = (both[new] > both[old]), (both[new] < both[old])
             factors = (both[new] / both[old].where(both[old] > 0)).dropna()
             least, most = (number(factors.min()), number(factors.max())) if len(factors) else ("–", "–")
             rows.append([str(table), f"{len(both):,}", f"{rose.sum():,}", f"{fell.sum():,}", least, most])
     if not rows:
         return None
-    drawn = charts.old_against_new(comparison.frame, figure_of) if charts else {}
     lead = (
         f"{_LEADS[figure_of]} Above the dotted diagonal it rose. Tables without a chart have the same bits as before."
     )
     header = ("table", "rows", "rose", "fell", "least new / old", "most new / old")
-    legend = charts.legend_of_changes(comparison.frame) if drawn else ()
-    return Section(_TITLES[figure_of], lead, (), [Table(header, rows)], embedded(charts, drawn), legend)
+
+    def draw(charts: Any) -> Charts:
+        return Charts(charts.old_against_new(frame, figure_of), charts.legend_of_changes(frame))
+
+    return Section(_TITLES[figure_of], lead, folded=[Table(header, rows)], draw=draw)
 
 
 def _environments(comparison: Comparison) -> Section | None:
     facts = dict.fromkeys((*comparison.old.environment, *comparison.new.environment))
     both = [(comparison.old.environment.get(name), comparison.new.environment.get(name)) for name in facts]
-    other = [[name, said(a), said(b)] for name, (a, b) in zip(facts, both, strict=True) if a != b]
+    other = [[name, fact_text(a), fact_text(b)] for name, (a, b) in zip(facts, both, strict=True) if a != b]
     lead = "What produced the two reports; facts that are the same are left out."
     return Section("Environments", lead, (), [Table(("fact", "old", "new"), other)]) if other else None
 
 
 def history_sections(
-    versions: Table, told: Sequence[Sequence[str]], engines: pd.DataFrame, moving: Sequence[Table], charts: Any
+    versions: Table, changes: Sequence[Sequence[str]], engines: pd.DataFrame, moving: Sequence[Table]
 ) -> list[Section]:
-    """Return the sections of a history's page.
+    """Return the sections of a history.
 
     Args:
         versions: A row for each version.
-        told: (version, what it changed).
+        changes: (version, what it changed).
         engines: The rows of `engines.csv`.
         moving: The errors of sweeps that moved, named by the table they are of.
-        charts: The module that draws, or None.
     """
     lead = (
         "Rows are counted against the version before: identical (same bits), within bound, drifted, mended, rejected."
@@ -157,21 +149,24 @@ def history_sections(
     found = [Section("Versions", f"{lead} The time of a layer is the median of all engines.", [versions])]
     if len(engines):
         names, ran = list(dict.fromkeys(engines["engine"])), list(dict.fromkeys(engines["jax"]))
-        legend = charts.legend_of_engines(names)[: len(names)] if charts else ()
         for title, lead, column, axis in _BY_VERSION:
             cells = engines.pivot(index="engine", columns="jax", values=column).reindex(names)[ran]
             rows = [[name, *map(number, row)] for name, row in zip(names, cells.to_numpy(), strict=True)]
-            drawn = {"": charts.by_version(engines, column, axis)} if charts else {}
-            found.append(Section(title, lead, (), [Table(("engine", *ran), rows)], embedded(charts, drawn), legend))
-        drawn = {"": charts.bits(engines)} if charts else {}
+            draw = partial(_draw_by_version, engines, column, axis)
+            found.append(Section(title, lead, folded=[Table(("engine", *ran), rows)], draw=draw))
         numbers = Table(("engine", *ran), _numbered(engines, names, ran))
-        found.append(Section("Bits", _BITS, (), [numbers], embedded(charts, drawn)))
-    if told:
-        found.append(Section("What changed", "Against the version before.", [Table(("jax", "what"), told)]))
+        found.append(Section("Bits", _BITS, folded=[numbers], draw=lambda charts: Charts({"": charts.bits(engines)})))
+    if changes:
+        found.append(Section("What changed", "Against the version before.", [Table(("jax", "what"), changes)]))
     for table in moving:
         lead = "Root mean square in u, where it moved by half or a verdict changed."
         found.append(Section(f"Errors of {table.name} that moved", lead, [replace(table, name="")]))
     return found
+
+
+def _draw_by_version(engines: pd.DataFrame, column: str, axis: str, charts: Any) -> Charts:
+    names = list(dict.fromkeys(engines["engine"]))
+    return Charts({"": charts.by_version(engines, column, axis)}, charts.legend_of_engines(names)[: len(names)])
 
 
 def _numbered(engines: pd.DataFrame, names: Sequence[str], versions: Sequence[str]) -> list[list[str]]:
