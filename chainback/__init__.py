@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from chainback.reporting.comparison import compare
     from chainback.reporting.pages.show import show
     from chainback.reporting.shards import merge
-    from chainback.running.campaign import verify
+    from chainback.running.request import Request
+    from chainback.running.verify import verify
     from chainback.studies.audit import audit
     from chainback.studies.quantecon.lecture import lecture
     from chainback.versions.baseline import baseline
@@ -50,7 +51,8 @@ _NAMES = {
     "reporting.comparison": ("compare",),
     "reporting.pages.show": ("show",),
     "reporting.shards": ("merge",),
-    "running.campaign": ("verify",),
+    "running.request": ("Request",),
+    "running.verify": ("verify",),
     "studies.audit": ("audit",),
     "studies.quantecon.lecture": ("lecture",),
     "versions.baseline": ("baseline",),
@@ -67,6 +69,7 @@ __all__ = [
     "Activation",
     "Case",
     "Chain",
+    "Request",
     "Verdict",
     "audit",
     "baseline",

@@ -24,7 +24,7 @@ BY_NAME = {
     "environment.py": "JAX, when a command runs",
     "engines/user_engines.py": "an engine of the user's own",
     "diagnosis/explanation.py": "a chain of the user's own",
-    "processes/worker.py": "what a worker runs",
+    "processes/child_process.py": "what another process runs",
     "reporting/pages/html.py": "plotly, which may be missing",
     "studies/other_checkers.py": "torch, which may be missing",
 }

@@ -7,10 +7,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+import chainback
 from chainback.cli.options import OPEN, request_of, request_options
 from chainback.cli.output import annotate, leave_page, name_report, progress_bar
-from chainback.processes.hosts import verify_on_hosts
-from chainback.processes.worker import supervise
 from chainback.reporting.report import replay_command
 
 __all__ = ["verify"]
@@ -23,15 +22,8 @@ __all__ = ["verify"]
 def verify(quiet: bool, show: bool, **arguments: Any) -> int:
     """Draw random chains, compute their gradients by every engine, judge every component."""
     request = request_of(**arguments, supervised=True)
-    asked = {
-        name: value for name, value in vars(request).items() if name not in ("supervised", "distributed", "patience")
-    }
-    others = {name: asked.pop(name) for name in ("coordinator", "processes", "process")}
     with progress_bar(quiet) as progress:
-        if request.on_hosts:
-            report = verify_on_hosts(**others, **asked, progress=progress)
-        else:
-            report = supervise(**asked, progress=progress)
+        report = chainback.verify(request, progress=progress)
     report.print(Console(), brief=quiet or bool(report.environment.get("process")))
     if report.environment.get("process"):  # process 0 writes the report
         return report.exit_code

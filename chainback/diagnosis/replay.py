@@ -17,14 +17,14 @@ from chainback.diagnosis.reproducer import script
 from chainback.diagnosis.shrinking import shrink
 from chainback.engines.devices import arithmetic_of, device_of
 from chainback.engines.registry import Engine
-from chainback.engines.user_engines import answer, engines_named, one_by_one
+from chainback.engines.user_engines import engines_named, one_by_one, run_engine
 from chainback.errors import EngineError
 from chainback.judging.judgement import Judgement, Verdict, component_at, exit_code, judge, overall
 from chainback.operations.arithmetic import Arithmetic
 from chainback.problems.case_id import CaseId
 from chainback.problems.chain import Case
 from chainback.problems.ensembles import draw, rebuild
-from chainback.running.schedule import MOST_LAYERS_ONE_BY_ONE
+from chainback.running.shapes import MOST_LAYERS_ONE_BY_ONE
 
 __all__ = ["EngineReplay", "Replay", "replay"]
 
@@ -163,7 +163,7 @@ def _executions(engine: Protocol, depth: int, device: Any) -> dict[str, Protocol
 def _attempt(engine: Protocol, batch: Case, arithmetic: Arithmetic) -> tuple[Judgement | None, str]:
     """Return the judgement (None if the engine returned nothing usable) and what is wrong, if anything is."""
     try:
-        judgement = judge(batch, answer(engine, batch), arithmetic=arithmetic)
+        judgement = judge(batch, run_engine(engine, batch), arithmetic=arithmetic)
     except EngineError as error:
         return None, str(error)
     if judgement.malformed:

@@ -126,8 +126,9 @@ class Compiled:
         return self._cut(found[0] if self.visible else found)
 
     def solved(self, placed: Any) -> tuple[tuple[Array, Array], Any]:
-        """Return the gradients and the system that was solved for them; for an engine whose system is visible."""
-        return self._cut(self.run(placed))
+        """Return the gradients and the system that was solved for them; None where it is not visible."""
+        found = self._cut(self.run(placed))
+        return found if self.visible else (found, None)
 
     def _cut(self, found: Any) -> Any:
         return jax.tree_util.tree_map(lambda a: np.asarray(a)[: self.rows], found) if self.filler else found

@@ -1,4 +1,4 @@
-"""Engines as a run knows them: by name, imported where need be, and called under the protocol."""
+"""Engines of the user's own and built-in ones: found by name, imported where need be, called under the protocol."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from chainback.errors import EngineError, UsageError, sentence
 from chainback.problems.chain import Case
 
 __all__ = [
-    "Entrant",
+    "EngineOnPlatform",
     "Protocol",
-    "answer",
-    "at",
     "engines_named",
-    "entrants",
     "load_engine",
+    "name_at",
+    "on_platforms",
     "one_by_one",
-    "placed_for",
+    "run_engine",
+    "run_engine_and_system",
 ]
 
 #: gradients(weights, biases, activations, inputs, targets) -> (dweights, dbiases), on a batch.
@@ -65,13 +65,13 @@ def engines_named(
     engines: str | Iterable[str | Protocol],
     importing: Callable[[str], AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> dict[str, Protocol]:
-    """Return the engines that are asked for, by name.
+    """Return engines by name.
 
     Args:
         engines: "all", "none", or an iterable of names of `ENGINES` ("all" stands for all of them), paths
             `package.module:name`, and callables.
-        importing: Returns a context for the import of one path, which may raise EngineError instead: an earlier process did
-            not survive it.
+        importing: Returns a context for the import of one path; where entering it raises EngineError, so does the engine
+            when it is called.
 
     Raises:
         UsageError: One is unknown or cannot be loaded.
@@ -106,13 +106,13 @@ def _loaded(path: str, importing: Callable[[str], AbstractContextManager[Any]]) 
     try:
         with importing(path):
             return load_engine(path)
-    except EngineError as error:  # an earlier worker did not survive the import
+    except EngineError as error:
         reason = str(error)
 
-    def lost(*_: Any) -> Any:
+    def not_imported(*_: Any) -> Any:
         raise EngineError(reason)
 
-    return path, lost
+    return path, not_imported
 
 
 def _name_of(engine: Protocol) -> str:
@@ -131,8 +131,8 @@ def _add(chosen: dict[str, Protocol], name: str, engine: Protocol) -> None:
     chosen[free] = engine
 
 
-def answer(engine: Protocol, case: Case, placed: dict[Any, Any] | None = None) -> Any:
-    """Call an engine on a batch, under the protocol, with inputs that it cannot change.
+def run_engine(engine: Protocol, case: Case, placed: dict[Any, Any] | None = None) -> Any:
+    """Return an engine's gradients on a batch, under the protocol, with inputs that it cannot change.
 
     Args:
         engine: The engine.
@@ -142,22 +142,33 @@ def answer(engine: Protocol, case: Case, placed: dict[Any, Any] | None = None) -
     Raises:
         EngineError: It raised; the message says what.
     """
+    return run_engine_and_system(engine, case, placed)[0]
+
+
+def run_engine_and_system(
+    engine: Protocol, case: Case, placed: dict[Any, Any] | None = None
+) -> tuple[Any, tuple[np.ndarray, np.ndarray, np.ndarray] | None]:
+    """Do as `run_engine`, and return also the couplings, slopes and states of the system that the gradients came of.
+
+    Only compiled engines of ours show one, and of these only the triangular ones; otherwise it is None.
+    """
     chain = case.chain
     try:
         if isinstance(engine, Compiled):
-            return engine.gradients(placed_for(engine, case, {} if placed is None else placed))
+            gradients, system = engine.solved(_placed(engine, case, {} if placed is None else placed))
+            return gradients, system and tuple(map(np.asarray, (system.couplings, system.slopes, system.states)))
         arrays = [np.array(a) for a in (chain.weights, chain.biases, case.inputs, case.targets)]
         for array in arrays:
             array.flags.writeable = False
         weights, biases, inputs, targets = arrays
-        return engine(weights, biases, chain.activations, inputs, targets)
+        return engine(weights, biases, chain.activations, inputs, targets), None
     except (KeyboardInterrupt, EngineError):
         raise
-    except BaseException as error:  # an engine may raise anything, or try to end the run: that is its answer
+    except BaseException as error:  # an engine may raise anything, or try to end the run: that is its result
         raise EngineError(f"it raised {sentence(error)}") from error
 
 
-def placed_for(engine: Compiled, case: Case, placed: dict[Any, Any]) -> Any:
+def _placed(engine: Compiled, case: Case, placed: dict[Any, Any]) -> Any:
     """Return a batch where a compiled engine takes it; `placed` holds what was put on devices already, by placement."""
     if engine.placement not in placed:
         chain = case.chain
@@ -168,7 +179,7 @@ def placed_for(engine: Compiled, case: Case, placed: dict[Any, Any]) -> Any:
 
 
 @dataclass(frozen=True)
-class Entrant:
+class EngineOnPlatform:
     """An engine on a platform: what a run tests, and what a row of its report is about.
 
     Attributes:
@@ -181,17 +192,17 @@ class Entrant:
     platform: Platform
 
 
-def entrants(engines: Mapping[str, Protocol], platforms: Sequence[Platform]) -> dict[str, Entrant]:
+def on_platforms(engines: Mapping[str, Protocol], platforms: Sequence[Platform]) -> dict[str, EngineOnPlatform]:
     """Return every engine on every platform, by name: the engine's, and of several platforms as `reverse-scan@gpu`."""
     return {
-        at(name, platform, platforms): Entrant(engine, platform)
+        name_at(name, platform, platforms): EngineOnPlatform(engine, platform)
         for name, engine in engines.items()
         for platform in platforms
     }
 
 
-def at(name: str, platform: Platform, platforms: Sequence[Platform]) -> str:
-    """Return what something is called on one of a run's platforms."""
+def name_at(name: str, platform: Platform, platforms: Sequence[Platform]) -> str:
+    """Return what a report calls something on one of a run's platforms."""
     return f"{name}@{platform.name}" if len(platforms) > 1 else name
 
 

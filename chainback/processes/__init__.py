@@ -1,8 +1,9 @@
-"""Processes that may die without ending the run: a worker, and the hosts of one run. No JAX.
+"""Processes that may die without ending the run: a worker, and the hosts of one run. No JAX, and no campaign.
 
 In reading order:
 
-* `child_process`: a process that is sent pickled messages, and answers.
-* `worker`: a supervised worker: its steps are watched, and the run goes on after its death.
-* `hosts`: one run on several hosts, ending with one report.
+* `child_process`: a process that runs a function, and exchanges pickled objects with its parent.
+* `watch`: what a run says to its supervisor: steps, progress, checkpoints; and a request to stop.
+* `worker`: a supervised worker, restarted from its last checkpoint until it returns a result.
+* `hosts`: processes on several hosts that join, and exchange bytes.
 """

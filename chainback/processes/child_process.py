@@ -1,46 +1,63 @@
-"""A process of its own that is told things, and answers: pickled objects over its standard input and output.
-
-Nothing here imports JAX: the process that listens needs none.
-"""
+"""A child process that runs a function, and exchanges pickled objects with its parent over standard input and output."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Child", "answering"]
+__all__ = ["TARGETS", "Child", "Parent", "serve", "target"]
 
+#: The functions that other processes run, by name: nothing else crosses a process as a string.
+TARGETS = {
+    "worker": "chainback.processes.worker:serve",
+    "campaign": "chainback.running.supervised:run",
+    "host link": "chainback.running.host_link:serve",
+}
+_CODE = "from chainback.processes.child_process import serve; serve()"
 #: Seconds that a process which was killed has to let go of its output: a child of its own may hold it.
 _LET_GO_S = 5.0
 
 
+def target(name: str) -> Callable[..., Any]:
+    """Return a function by its name in `TARGETS`, or by `module:function`."""
+    module, _, function = TARGETS.get(name, name).partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
 class Child:
-    """Such a process, as seen by the one that started it.
+    """A child process, as its parent sees it.
 
     Attributes:
         process: The process.
-        inbox: What it answered, as pairs (kind, content); ("closed", None) once there is nothing more to come.
+        inbox: What it sent, as pairs (kind, content); ("closed", None) once nothing more can come.
     """
 
-    def __init__(self, code: str, **options: Any) -> None:
-        """Start Python on some code, with options of `subprocess.Popen`, and tell it where modules are found."""
+    def __init__(self, name: str, **options: Any) -> None:
+        """Start a process on a target, which is called with its `Parent`.
+
+        Args:
+            name: Of the target.
+            **options: Of `subprocess.Popen`.
+        """
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
+            [sys.executable, "-c", _CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
         )
         self.inbox: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.tell(sys.path)
+        self.send((sys.path, name))
 
-    def tell(self, message: Any) -> None:
-        """Tell it something."""
+    def send(self, message: Any) -> None:
+        """Send an object to the process."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # it may be dead already
             pickle.dump(message, self.process.stdin)
@@ -54,7 +71,7 @@ class Child:
         self.inbox.put(("closed", None))
 
     def close(self, patience: float | None = None) -> None:
-        """Make sure that it is gone; on request give it time to end by itself."""
+        """Make sure that the process is gone; with `patience` it has so many seconds to end by itself."""
         if patience is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(patience)
@@ -66,18 +83,35 @@ class Child:
                 pipe.close() if pipe else None
 
 
-def answering() -> Callable[[tuple[str, Any]], None]:
-    """Be such a process: find modules where the other does, and return what answers it, from any thread.
+class Parent:
+    """The process that started this one, as this one sees it. What is printed from now on goes to standard error."""
 
-    What is printed from now on goes to standard error.
-    """
-    channel, lock = os.fdopen(os.dup(1), "wb"), threading.Lock()
-    os.dup2(2, 1)
+    def __init__(self) -> None:
+        """Take over standard output."""
+        self._channel, self._lock = os.fdopen(os.dup(1), "wb"), threading.Lock()
+        os.dup2(2, 1)
 
-    def send(message: tuple[str, Any]) -> None:
-        with lock:
-            pickle.dump(message, channel)
-            channel.flush()
+    def send(self, message: tuple[str, Any]) -> None:
+        """Send a pair (kind, content), from any thread."""
+        with self._lock:
+            pickle.dump(message, self._channel)
+            self._channel.flush()
 
-    sys.path[:] = pickle.load(sys.stdin.buffer)
-    return send
+    def receive(self) -> Any:
+        """Return the next object that it sends.
+
+        Raises:
+            EOFError: It is gone, or has closed the connection.
+        """
+        try:
+            return pickle.load(sys.stdin.buffer)
+        except OSError as error:
+            raise EOFError from error
+
+
+def serve() -> None:
+    """Run the target that the parent names, in a process that was started for it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent passes it on
+    parent = Parent()
+    sys.path[:], name = parent.receive()
+    target(name)(parent)

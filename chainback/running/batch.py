@@ -1,39 +1,35 @@
-"""A batch as a run has it: its cases, their truth and bound, and what was answered to it."""
+"""A batch of cases with its reference gradients, its error bounds, and the measured results of the engines."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
+from chainback.errors import EngineError
 from chainback.judging.judgement import Judgement, Result, judge_result
 from chainback.judging.measurement import Measured, Units
-from chainback.operations.activations import activation
-from chainback.operations.arithmetic import FLOAT64, Arithmetic, Array
-from chainback.problems.chain import Case
-from chainback.running.schedule import Batch
+from chainback.operations.arithmetic import Arithmetic
+from chainback.problems.case_id import CaseId
+from chainback.problems.chain import Case, Chain
+from chainback.problems.ensembles import draw, rebuild
+from chainback.running.device_check import compared
+from chainback.running.schedule import PlannedBatch
 from chainback.truth.chain_bound import Derived, envelope
-from chainback.truth.chain_forward_error import flushed_magnitudes, forward_error_bounds
-from chainback.truth.chain_gradient import layers_by_activation
 from chainback.truth.envelope import Envelope
 
-__all__ = ["Drawing", "Drawn", "Oracle", "compared"]
+__all__ = ["Batch", "BatchByArithmetic", "BatchMaker", "ReferenceSource"]
 
-
-#: How far another oracle may be off, as a share of each bound. In float64 the truth's own error is about 2⁻²⁹ of a bound
-#: (see `truth.chain_gradient`), which leaves 2⁹ for other functions and another order; no bound moves by more than 10⁻⁶.
-_SHARE = 2.0**-20
-#: How far an evaluation in it may lie off in one layer, as a share of E_x and E_δ there: each of two does, and the share of
-#: a bound has room for four such layers.
-_APART = _SHARE / 8
-#: Two answers that differ at all do so, mostly, in so many cases already.
+#: Two results that differ at all do so, mostly, in so many cases already.
 _FIRST = 64
 
 
-class Oracle(Protocol):
-    """What works out truth and bound of batches elsewhere than here.
+class ReferenceSource(Protocol):
+    """What computes reference gradients and bounds of batches elsewhere than in NumPy.
 
     Attributes:
         name: In reports.
@@ -45,28 +41,28 @@ class Oracle(Protocol):
         """Do beforehand what batches of a shape will need."""
 
     def __call__(self, case: Case, arithmetic: Arithmetic, check: bool) -> tuple[Envelope, Judgement | None]:
-        """Return truth and bound of a batch: ours, and theirs judged, if it was worked out here, too, as `check` asks."""
+        """Return reference and bound of a batch: its own, or NumPy's with its own judged by them, as `check` asks."""
         ...
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A batch with its truth, and its bound under one arithmetic.
+class Batch:
+    """A batch of cases with its reference gradients, and its error bounds under one arithmetic.
 
     Attributes:
         place: In the run.
-        batch: Which it is.
+        planned: Which it is.
         case: Its cases.
-        envelope: Their truth and bound.
+        envelope: Their reference gradients and bounds.
         units: What errors on it are measured in.
-        checked: How another oracle's truth and bound compare with these, where they were.
+        checked: How another source's reference and bounds compare with these, where they were computed.
         unchecked: Why they could not be.
-        measured: What engines answered, each different answer once.
+        measured: What results were measured to be, once per bitwise-distinct result.
         placed: The cases on devices, by how they are placed there.
     """
 
     place: int
-    batch: Batch
+    planned: PlannedBatch
     case: Case
     envelope: Envelope
     units: Units
@@ -76,45 +72,54 @@ class Drawn:
     placed: dict[Any, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, place: int, batch: Batch, case: Case, arithmetic: Arithmetic, elsewhere: Oracle | None = None) -> Drawn:
-        """Work out truth and bound of a batch, or have it done elsewhere; of the first of a row they are known here."""
+    def of(
+        cls,
+        place: int,
+        planned: PlannedBatch,
+        case: Case,
+        arithmetic: Arithmetic,
+        source: ReferenceSource | None = None,
+    ) -> Batch:
+        """Compute reference and bounds of a batch, by NumPy or another source; the first batch of a row by both."""
         bounds, checked = (
-            (envelope(case, arithmetic), None) if elsewhere is None else elsewhere(case, arithmetic, batch.number == 0)
+            (envelope(case, arithmetic), None)
+            if source is None
+            else source(case, arithmetic, check=planned.number == 0)
         )
-        return cls(place, batch, case, bounds, Units(bounds, batch.judged), checked)
+        return cls(place, planned, case, bounds, Units(bounds, planned.judged), checked)
 
     @property
     def derived(self) -> Derived:
-        """Truth and bound with all that they were derived from, where they were worked out here."""
+        """Reference and bounds with all that they were derived from, where NumPy computed them."""
         assert isinstance(self.envelope, Derived)
         return self.envelope
 
-    def settled(self, answers: Iterable[Result]) -> Drawn:
-        """Return the batch by whose truth and bound these answers are to be counted.
+    def settled(self, results: Iterable[Result]) -> Batch:
+        """Return the batch by whose reference and bounds these results are to be counted.
 
-        That is this one, unless it was worked out elsewhere and one of them would be rejected by it: NumPy then works it out
-        here, and by that all of them are counted, and the other oracle is judged.
+        That is this one, unless another source computed them and one of the results would be rejected: then NumPy does, all
+        results are counted by NumPy's, and the other source is judged.
         """
         if isinstance(self.envelope, Derived):
             return self
-        if not any(self.measure(answer).rejected.any() for answer in answers if answer.components is not None):
+        if not any(self.measure(result).rejected.any() for result in results if result.components is not None):
             return self
-        here = Drawn.of(self.place, self.batch, self.case, self.envelope.arithmetic)
+        here = Batch.of(self.place, self.planned, self.case, self.envelope.arithmetic)
         return replace(
             here, checked=compared(self.envelope, here.derived, self.case.chain.activations), placed=self.placed
         )
 
-    def measure(self, answer: Result) -> Measured:
-        """Return an answer, judged and measured."""
+    def measure(self, result: Result) -> Measured:
+        """Return a result, judged and measured."""
         for known, measured in self.measured:
-            if _begin_alike(answer, known) and answer.same_bits(known):
+            if _begin_alike(result, known) and result.same_bits(known):
                 return measured
-        self.measured.append((answer, Measured(judge_result(self.envelope, answer), self.case.ids, self.units)))
+        self.measured.append((result, Measured(judge_result(self.envelope, result), self.case.ids, self.units)))
         return self.measured[-1][1]
 
 
-#: A batch under each arithmetic of a run: the cases and their truth are the same, the bound is not.
-Drawing = dict[Arithmetic, Drawn]
+#: A batch under each arithmetic of a run: the cases and their reference gradients are the same, the bounds are not.
+BatchByArithmetic = dict[Arithmetic, Batch]
 
 
 def _begin_alike(a: Result, b: Result) -> bool:
@@ -122,39 +127,60 @@ def _begin_alike(a: Result, b: Result) -> bool:
     return first is not None and second is not None and np.array_equal(first[:_FIRST], second[:_FIRST], equal_nan=True)
 
 
-def compared(found: Envelope, expected: Derived, activations: Sequence[str]) -> Judgement:
-    """Judge an envelope by another one of the same cases: each truth, and each bound, to within 2⁻²⁰ of that bound.
+@dataclass(frozen=True)
+class BatchMaker:
+    """Draws the cases of batches, and computes their reference gradients and bounds.
 
-    Where one decides a case and the other does not, the first is wrong about it. Of the cases that are decided here, those
-    that float64 does not settle are left undecided.
+    Attributes:
+        seed: Of the cases.
+        arithmetics: Under which results are judged.
+        only: The one case to judge, first in its batch; None for all.
+        source: What computes references elsewhere; None for NumPy alone.
+        at_work: Returns a context for a call of the source on a shape; EngineError from it is the source's failure.
     """
-    reference = np.concatenate([expected.reference, expected.bound], axis=1)
-    bound = _SHARE * np.concatenate([expected.bound, expected.bound], axis=1)
-    got = np.concatenate([found.reference, found.bound], axis=1)
-    held = ~expected.decided | _settled(expected, tuple(activations))
-    at_odds = held & (found.decided != expected.decided)
-    got[at_odds] = np.nan
-    decided = held & expected.decided | at_odds
-    blocks = (*expected.blocks, *(replace(block, name=f"bound of {block.name}") for block in expected.blocks))
-    both = replace(expected, reference=reference, bound=bound, decided=decided, blocks=blocks)
-    return judge_result(both, Result(got))
+
+    seed: int
+    arithmetics: Sequence[Arithmetic]
+    only: CaseId | None = None
+    source: ReferenceSource | None = None
+    at_work: Callable[[tuple[int, int, int]], AbstractContextManager[Any]] = lambda shape: nullcontext()
+
+    def batch(self, place: int, planned: PlannedBatch) -> BatchByArithmetic:
+        """Return a planned batch."""
+        case = draw(
+            planned.ensemble,
+            seed=self.seed,
+            depth=planned.depth,
+            width=planned.width,
+            batch=planned.number,
+            rows=planned.rows,
+        )
+        case = case if self.only is None else _with_row_first(case, self.only.row)
+        if self.source is None:
+            return self._by_numpy(place, planned, case)
+        try:
+            with self.at_work(planned.shape):
+                return {a: Batch.of(place, planned, case, a, self.source) for a in self.arithmetics}
+        except EngineError as error:  # it failed, or an earlier process did not survive it
+            batches = self._by_numpy(place, planned, case)
+            return {arithmetic: replace(batch, unchecked=str(error)) for arithmetic, batch in batches.items()}
+
+    def sample(self, place: int, planned: PlannedBatch) -> BatchByArithmetic:
+        """Return a batch of one case, to be run by itself."""
+        if self.only is not None:
+            return self._by_numpy(place, planned, rebuild(self.only).as_batch())
+        return replace(self, source=None).batch(place, planned)
+
+    def _by_numpy(self, place: int, planned: PlannedBatch, case: Case) -> BatchByArithmetic:
+        return {arithmetic: Batch.of(place, planned, case, arithmetic) for arithmetic in self.arithmetics}
 
 
-def _settled(expected: Derived, activations: tuple[str, ...]) -> Array:
-    """Say for which cases float64 settles every layer: two evaluations in it agree far within E_x and E_δ.
-
-    Mostly float64 moves a layer by 2⁻²⁹ of what float32 does. But E_x and E_δ end where a function does: of sin(z) at
-    z = 10⁷ ± 10¹⁰ all is known that can be, within [−1, 1], and what float64 makes of it hangs on its own last bits.
-    An argument that is a kink, to the bit, is one that float64 did not have to round.
-    """
-    truth, error_bounds = expected.truth, expected.error_bounds
-    at_kink = np.zeros(truth.arguments.shape, bool)
-    for name, layers in layers_by_activation(activations).items():
-        at_kink[layers] = np.isin(truth.arguments[layers], activation(name).kinks)
-    with np.errstate(all="ignore"):
-        flushed = flushed_magnitudes(truth.weights, FLOAT64)
-        double = forward_error_bounds(truth, activations, flushed, FLOAT64)
-        # A bound that is not finite is no excuse.
-        states = double.states[1:] > _APART * error_bounds.states[1:]
-        slopes = (double.slopes > _APART * error_bounds.slopes) & ~at_kink
-    return np.asarray(~(states | slopes).any(axis=(0, 1)))
+def _with_row_first(case: Case, row: int) -> Case:
+    """Return a batch rotated so that a row comes first."""
+    chain, rotated = case.chain, partial(np.roll, shift=-row, axis=0)
+    return Case(
+        Chain(rotated(chain.weights), rotated(chain.biases), chain.activations),
+        rotated(case.inputs),
+        rotated(case.targets),
+        (*case.ids[row:], *case.ids[:row]),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from chainback.errors import UsageError
@@ -229,6 +229,8 @@ class Request:
                 self._set(name, tuple(value))
         self._require_cases()
         self._require_shares_and_times()
+        if self.supervised or self.on_hosts:
+            self._require_names("a worker takes no callable")
         if self.resume and self.output is None:
             raise UsageError("`resume` needs `output`: the folder of the run to go on with")
         if self.shard is not None and self.on_hosts:
@@ -287,6 +289,14 @@ class Request:
         """Whether several processes share the run, one a host."""
         return self.distributed or any(value is not None for value in (self.coordinator, self.processes, self.process))
 
+    @property
+    def resolved(self) -> Request:
+        """The request with what its `case` decides; itself where it names none."""
+        if self.case is None:
+            return self
+        case = CaseId.parse(self.case)
+        return replace(self, cases=1, seed=case.seed, ensembles=(case.ensemble,), activations=False)
+
     def command(self) -> list[str]:
         """Return the arguments of `chainback` that run this request: `verify`, and an option for each that is no default.
 
@@ -309,16 +319,22 @@ class Request:
                 found += [name] if option.kind == "flag" else [name, option.text(value)]
         return found
 
-    def _engine_options(self) -> list[str]:
-        named = [self.engines] if isinstance(self.engines, str) else list(self.engines)
+    def _require_names(self, why: str) -> list[str]:
+        """Return the engines by name.
+
+        Raises:
+            UsageError: One is a callable.
+        """
+        named = self.engines if isinstance(self.engines, tuple) else (self.engines,)
         if unnamed := [engine for engine in named if not isinstance(engine, str)]:
-            raise UsageError(
-                f"a command line takes no callable, got {unnamed[0]!r:.60}: name it as package.module:name"
-            )
-        own = [str(name) for name in named if ":" in str(name)]
-        built_in = [str(name) for name in named if name not in own]
+            raise UsageError(f"{why}, got {unnamed[0]!r:.60}: name it as package.module:name")
+        return [str(engine) for engine in named]
+
+    def _engine_options(self) -> list[str]:
+        named = self._require_names("a command line takes no callable")
+        built_in = [name for name in named if ":" not in name]
         found = [] if built_in == ["all"] else ["--engines", ",".join(built_in) or "none"]
-        return found + [part for name in own for part in ("--engine", name)]
+        return found + [part for name in named if ":" in name for part in ("--engine", name)]
 
 
 def option_name(argument: str, option: Option) -> str:

@@ -36,16 +36,19 @@ from chainback.engines.devices import Platform, arithmetic_of, device_of, matmul
 from chainback.engines.networks import Array
 from chainback.engines.registry import ENGINES, Engine
 from chainback.engines.triangular import ExtendedJacobian, linearise
-from chainback.engines.user_engines import entrants
+from chainback.engines.user_engines import on_platforms
 from chainback.environment import environment
 from chainback.errors import UsageError
 from chainback.problems.chain import Case
 from chainback.problems.ensembles import ENSEMBLES, draw, draw_unpadded
-from chainback.processes.worker import Watch
+from chainback.processes.watch import Progress, Watch
 from chainback.reporting.report import writable_folder
+from chainback.running.batch import BatchMaker
+from chainback.running.batch_judge import BatchJudge
 from chainback.running.device_truth import DeviceOracle
-from chainback.running.pipeline import Run
-from chainback.running.schedule import Batch
+from chainback.running.pipeline import Pipeline
+from chainback.running.programs import Programs
+from chainback.running.schedule import PlannedBatch
 from chainback.studies.bench_results import BENCH_FILES, Benchmark, Figure, seconds
 from chainback.studies.quantecon import lecture
 from chainback.studies.timing import Clock, Finished, Race, Spread, interleaved, run_process
@@ -53,8 +56,6 @@ from chainback.truth.chain_bound import envelope
 
 __all__ = ["ROWS", "bench"]
 
-#: Told (rows done, rows in all, what is being measured).
-Progress = Callable[[int, int, str], None]
 #: Runs this Python on arguments, with environment variables besides its own.
 Runner = Callable[[Sequence[str], Mapping[str, str]], Finished]
 
@@ -179,12 +180,15 @@ def _batches(setting: _Setting, engines: Sequence[str], family: str, depth: int,
     """Return what verifies so many batches of a shape, drawn, judged and counted, on engines that are compiled already."""
     chosen = {name: ENGINES[name] for name in engines if not ENGINES[name].limit(depth, 1, rows)}
     platform = Platform.of(setting.device.platform, (setting.device,))
-    run = Run(entrants(chosen, [platform]), 0, matmul_setting(), Watch())
+    watch, judge = Watch(), BatchJudge()
+    programs = Programs(on_platforms(chosen, [platform]), matmul_setting(), watch)
+    pipeline = Pipeline(programs, BatchMaker(0, programs.arithmetics), judge, watch)
 
     def verify(count: int, shapes: Sequence[tuple[int, int, int]] = ()) -> None:
         # The first batch of a row is run twice and has its system judged; the others are what a long run consists of.
-        numbers = range(run.done + 1, run.done + 1 + count)
-        run.go([(n, Batch(family, depth, 1, n, rows, rows)) for n in numbers], shapes, [], lambda done, what: None)
+        numbers = range(judge.batches_done + 1, judge.batches_done + 1 + count)
+        batches = [(n, PlannedBatch(family, depth, 1, n, rows, rows)) for n in numbers]
+        pipeline.run(batches, shapes, [], lambda done, what: None)
 
     verify(1, [(depth, 1, rows)])
     return verify

@@ -30,7 +30,7 @@ from jax import test_util
 from chainback.engines import networks
 from chainback.engines.devices import arithmetic_of, device_of
 from chainback.engines.networks import Array
-from chainback.engines.user_engines import Protocol, answer
+from chainback.engines.user_engines import Protocol, run_engine
 from chainback.errors import EngineError
 from chainback.judging.judgement import judge
 from chainback.problems.chain import Case, Chain
@@ -67,7 +67,7 @@ def _without_warnings() -> Iterator[None]:
 def _gradient_at(engine: Protocol, case: Case, weights: Array, biases: Array) -> Any:
     """Return the engine's result on one case at these parameters, which have no batch axis, in float32."""
     weights, biases = (np.asarray(a, np.float32)[None] for a in (weights, biases))
-    return answer(engine, Case(Chain(weights, biases, case.chain.activations), case.inputs, case.targets))
+    return run_engine(engine, Case(Chain(weights, biases, case.chain.activations), case.inputs, case.targets))
 
 
 def by_chainback(engine: Protocol, case: Case) -> str:
@@ -77,7 +77,7 @@ def by_chainback(engine: Protocol, case: Case) -> str:
     """
     arithmetic = arithmetic_of(device_of(None))
     try:
-        first, again = (judge(case, answer(engine, case), arithmetic=arithmetic) for _ in range(2))
+        first, again = (judge(case, run_engine(engine, case), arithmetic=arithmetic) for _ in range(2))
     except EngineError:
         return "raised"
     if first.rejected_cases.any():

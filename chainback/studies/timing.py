@@ -17,8 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 __all__ = ["Clock", "Finished", "Race", "Spread", "interleaved", "run_process"]
 
@@ -26,8 +27,8 @@ __all__ = ["Clock", "Finished", "Race", "Spread", "interleaved", "run_process"]
 Clock = Callable[[], float]
 #: A side of a round is repeated until it takes so many seconds, as a first call lets expect; but not more often than that.
 _LEAST_S, _MOST_CALLS = 0.02, 5000
-#: Seconds between two looks at a process, and how many of its last words are kept.
-_LOOK_S, _WORDS = 0.02, 400
+#: Seconds between two looks at a process, between two looks for its children, and how many of its last words are kept.
+_LOOK_S, _FAMILY_S, _WORDS = 0.02, 0.5, 400
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,7 @@ class Finished:
     Attributes:
         code: Its exit code; negative for a signal.
         seconds: From its start to its end.
-        peak: The most bytes of memory that it held, and each of its children that lived beside it, added up; NaN where the
-            system does not tell.
+        peak: The most bytes of memory that it and its children held together, when looked at every 20 ms.
         said: The last of what it printed.
     """
 
@@ -156,28 +156,26 @@ def run_process(
 
 
 def _watched(process: subprocess.Popen[Any]) -> tuple[int, float]:
-    """Return the exit code of a process, and the most memory that it and its children held."""
-    peak = 0.0
+    """Return the exit code of a process, and the most memory that it and its children held when looked at."""
+    peak, looked, family = 0.0, -math.inf, []
     while process.poll() is None:
-        peak = max(peak, sum(_most_held(number) for number in _family(process.pid)))
+        with contextlib.suppress(psutil.Error):
+            if time.monotonic() - looked > _FAMILY_S:  # to look for children takes as long as a hundred looks at memory
+                family, looked = _family(process.pid), time.monotonic()
+            peak = max(peak, sum(map(_held, family)))
         time.sleep(_LOOK_S)
     return process.returncode, peak or math.nan
 
 
-def _family(process: int) -> list[int]:
+def _family(process: int) -> list[psutil.Process]:
     """Return a process and all of its descendants."""
-    found = [process]
-    for number in found:
-        with contextlib.suppress(OSError):
-            for thread in Path(f"/proc/{number}/task").iterdir():
-                found += [int(child) for child in (thread / "children").read_text().split()]
-    return found
+    parent = psutil.Process(process)
+    return [parent, *parent.children(recursive=True)]
 
 
-def _most_held(process: int) -> float:
-    """Return the most bytes of memory that a living process has held so far; 0 where the system does not tell."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return 1024.0 * int(line.split()[1])
-    return 0.0
+def _held(process: psutil.Process) -> int:
+    """Return the bytes of memory that a process holds; 0 once it is gone."""
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0

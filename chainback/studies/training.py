@@ -24,11 +24,11 @@ from chainback.engines.registry import engine_named
 from chainback.errors import EngineError, UsageError
 from chainback.operations.activations import ACTIVATIONS
 from chainback.problems.chain import Chain
+from chainback.processes.watch import Progress
 
 __all__ = ["ORDERS", "Training", "initialise", "predictions", "train"]
 
 Parameters = tuple[Array, Array]
-Progress = Callable[[int, int, str], None]
 
 #: In which order an epoch visits the points: as they come; in one random order, the same in every epoch, as the lecture
 #: does; or in a new one each epoch.

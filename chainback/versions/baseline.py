@@ -15,9 +15,10 @@ from typing import Any
 
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
-from chainback.processes.worker import supervise
+from chainback.processes.watch import Progress
 from chainback.reporting.comparison import Comparison, compare
 from chainback.reporting.report import Report, read_environment, writable_folder
+from chainback.running.verify import verify
 
 __all__ = ["BaselineUpdate", "baseline"]
 
@@ -51,7 +52,7 @@ def baseline(
     folder: str | os.PathLike[str],
     *,
     reason: str = "",
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     **arguments: Any,
 ) -> BaselineUpdate:
@@ -62,7 +63,7 @@ def baseline(
         reason: Why it is to be taken all the same; kept in its `environment.json`, with all earlier ones.
         progress: As for `verify`.
         clock: Returns the time that is kept with the reason.
-        **arguments: Of `supervise`; cases, seed and functions default to those of the baseline that is there.
+        **arguments: Of `verify`; cases, seed and functions default to those of the baseline that is there.
 
     Returns:
         What was done. A run that is neither accepted nor given a reason is not taken.
@@ -76,7 +77,7 @@ def baseline(
     ran = {**before, **before.get("asked", {})}
     asked = {name: ran.get(name, first) for name, first in _FIRST.items()}
     asked |= {name: value for name, value in arguments.items() if value is not None}
-    report = supervise(progress=progress, **asked)
+    report = verify(progress=progress, supervised=True, **asked)
     found: Comparison | None = None
     if there:
         try:

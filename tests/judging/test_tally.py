@@ -9,8 +9,8 @@ from chainback.judging.judgement import read_result
 from chainback.judging.measurement import Agreement, Measured, Units
 from chainback.judging.tally import Pair, RowKey, Tally
 from chainback.operations.arithmetic import ARITHMETICS
-from chainback.running.batch import Drawn
-from chainback.running.schedule import Batch
+from chainback.running.batch import Batch
+from chainback.running.schedule import PlannedBatch
 from chainback.truth.chain_bound import envelope
 
 f32: Any = np.float32
@@ -211,16 +211,16 @@ def test_an_exact_bound_has_the_margin_zero_or_infinity() -> None:
 
 def test_engines_share_a_measurement_only_where_every_bit_is_the_same(judged) -> None:
     case, bounds, weights, biases = judged
-    drawn = Drawn(0, Batch("huge", 5, 1, 2, 200, 200), case, bounds, Units(bounds, 200))
-    first = drawn.measure(read_result(case, (weights, biases)))
-    assert drawn.measure(read_result(case, (weights.copy(), biases.copy()))) is first
+    batch = Batch(0, PlannedBatch("huge", 5, 1, 2, 200, 200), case, bounds, Units(bounds, 200))
+    first = batch.measure(read_result(case, (weights, biases)))
+    assert batch.measure(read_result(case, (weights.copy(), biases.copy()))) is first
     for place in ((0, 0), (150, 3)):
         other = biases.copy()
         other.view(np.int32)[place] ^= 1
-        found = drawn.measure(read_result(case, (weights, other)))
+        found = batch.measure(read_result(case, (weights, other)))
         assert found is not first
         assert found.digest != first.digest
     negative = np.where(biases == 0.0, -biases, biases)
-    assert (drawn.measure(read_result(case, (weights, negative))) is first) == bool((biases != 0.0).all())
-    assert drawn.measure(read_result(case, None)).judgement.malformed
-    assert drawn.measure(read_result(case, (weights, biases))) is first
+    assert (batch.measure(read_result(case, (weights, negative))) is first) == bool((biases != 0.0).all())
+    assert batch.measure(read_result(case, None)).judgement.malformed
+    assert batch.measure(read_result(case, (weights, biases))) is first

@@ -16,7 +16,6 @@ import pytest
 import chainback
 from chainback import Verdict, verify
 from chainback.errors import ChainbackError, UsageError
-from chainback.processes.hosts import verify_on_hosts
 from chainback.reporting.pages.show import read_report
 from chainback.reporting.report import Report
 
@@ -157,12 +156,12 @@ def test_processes_of_two_runs_are_told_apart(tmp_path, port) -> None:
 
 def test_a_process_that_nobody_meets_says_so(port) -> None:
     with pytest.raises(UsageError, match="the other processes were not met") as caught:
-        verify_on_hosts(coordinator=f"127.0.0.1:{port}", processes=2, process=0, patience=2.0, **RUN)
+        verify(coordinator=f"127.0.0.1:{port}", processes=2, process=0, patience=2.0, **RUN)
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"coordinator_address should be defined.*start all of them"):
-        verify_on_hosts(**RUN)
+        verify(distributed=True, **RUN)
     with pytest.raises(UsageError, match="`shard` cannot be chosen"):
-        verify_on_hosts(shard="1/2", **RUN)
+        verify(distributed=True, shard="1/2", **RUN)
 
 
 def test_a_process_that_stands_still_does_not_hold_the_others_up_for_ever(tmp_path, port, monkeypatch) -> None:
@@ -179,7 +178,7 @@ def test_a_process_that_stands_still_does_not_hold_the_others_up_for_ever(tmp_pa
         with pytest.raises(
             ChainbackError, match=r"process 0 of 2 lost the others \(nothing was heard of them for 4 s\)"
         ):
-            verify_on_hosts(**where, engines=["broken_engines:right"], progress=stop, **RUN)
+            verify(**where, engines=["broken_engines:right"], progress=stop, **RUN)
     finally:
         os.killpg(other.pid, signal.SIGKILL)
         other.communicate()

@@ -12,8 +12,8 @@ import pytest
 
 from chainback import verify
 from chainback.errors import EngineError, UsageError
-from chainback.processes.worker import Interruption, Step, Watch, supervise
-from chainback.reporting.report import read_csv
+from chainback.processes.watch import Interruption, Step, Watch
+from chainback.reporting.report import Report, read_csv
 
 SMALL: dict[str, Any] = {
     "ensembles": ("lecture", "mixed"),
@@ -24,6 +24,10 @@ SMALL: dict[str, Any] = {
 }
 
 
+def supervised(**arguments: Any) -> Report:
+    return verify(**arguments, supervised=True)
+
+
 def engine_rows(report, engine: str):
     return report.tolerance[report.tolerance["engine"] == engine]
 
@@ -31,13 +35,13 @@ def engine_rows(report, engine: str):
 def test_a_supervised_run_finds_what_any_run_finds() -> None:
     engines = ["reverse-scan", "triangular-substitution"]
     within = verify(engines=engines, **SMALL)
-    told = []
-    apart = supervise(engines=engines, progress=lambda *step: told.append(step), **SMALL)
+    sent = []
+    apart = supervised(engines=engines, progress=lambda *step: sent.append(step), **SMALL)
     assert apart.accepted
     assert "worker_deaths" not in apart.environment
     assert list(apart.tolerance["digest"]) == list(within.tolerance["digest"])
     assert list(apart.steps["digest"]) == list(within.steps["digest"])
-    assert told[-1][:2] == (200, 200)
+    assert sent[-1][:2] == (200, 200)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +60,7 @@ def test_a_supervised_run_finds_what_any_run_finds() -> None:
 )
 def test_what_takes_its_process_along_is_rejected_by_name_and_the_run_goes_on(saboteur, limits, sentence: str) -> None:
     wrong = f"saboteurs:{saboteur}"
-    made = supervise(engines=[wrong, "saboteurs:right"], **(SMALL | {"depths": (3,)}), **limits)
+    made = supervised(engines=[wrong, "saboteurs:right"], **(SMALL | {"depths": (3,)}), **limits)
     assert made.exit_code == 1
     assert made.complete
     assert sentence in made.rejections[0].reason
@@ -70,7 +74,7 @@ def test_what_takes_its_process_along_is_rejected_by_name_and_the_run_goes_on(sa
 
 def test_a_crash_costs_its_signature_and_no_other() -> None:
     name = "saboteurs:segfaults_on_nine_layers"
-    made = supervise(engines=[name], **SMALL)
+    made = supervised(engines=[name], **SMALL)
     by_depth = engine_rows(made, name).groupby("depth")["verdict"].unique()
     assert {depth: list(found) for depth, found in by_depth.items()} == {3: ["accepted"], 9: ["rejected"]}
     assert engine_rows(made, name)["cases"].sum() == 200
@@ -78,7 +82,7 @@ def test_a_crash_costs_its_signature_and_no_other() -> None:
 
 def test_a_compiler_that_crashes_beside_another_compilation_is_found_out(monkeypatch) -> None:
     monkeypatch.setenv("CHAINBACK_TEST_CRASHING_COMPILER", "1")
-    made = supervise(engines=["saboteurs:compiler", "reverse-remat", "forward-scan"], **SMALL)
+    made = supervised(engines=["saboteurs:compiler", "reverse-remat", "forward-scan"], **SMALL)
     assert made.exit_code == 1
     assert "unexplained" not in made.environment
     assert {r.engine for r in made.rejections} == {"reverse-remat"}
@@ -90,7 +94,7 @@ def test_a_compiler_that_crashes_beside_another_compilation_is_found_out(monkeyp
 
 def test_an_engine_whose_import_crashes_is_rejected() -> None:
     name = "saboteur_on_import:engine"
-    made = supervise(engines=[name, "saboteurs:right"], **SMALL)
+    made = supervised(engines=[name, "saboteurs:right"], **SMALL)
     assert made.exit_code == 1
     assert made.rejections[0].reason == "the process died of SIGSEGV while it was imported"
     assert set(engine_rows(made, "saboteurs:right")["verdict"]) == {"accepted"}
@@ -98,14 +102,14 @@ def test_an_engine_whose_import_crashes_is_rejected() -> None:
 
 def test_a_death_that_is_not_repeated_still_counts(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    made = supervise(engines=["saboteurs:dies_the_first_time"], **(SMALL | {"depths": (3,)}))
+    made = supervised(engines=["saboteurs:dies_the_first_time"], **(SMALL | {"depths": (3,)}))
     assert made.exit_code == 1
     assert "SIGSEGV" in made.rejections[0].reason
 
 
 def test_files_are_written_and_say_what_died(tmp_path) -> None:
     out = tmp_path / "out"
-    made = supervise(
+    made = supervised(
         engines=["saboteurs:segfaults"], output=out, junit=tmp_path / "junit.xml", **(SMALL | {"depths": (3,)})
     )
     assert set(read_csv(out / "tolerance.csv")["verdict"]) == {"rejected"}
@@ -125,7 +129,7 @@ def test_bad_arguments_are_refused_as_ever(tmp_path) -> None:
         ({"output": "/dev/null/report"}, "cannot write to folder"),
     ):
         with pytest.raises(UsageError, match=sentence):
-            supervise(**(SMALL | arguments))
+            supervised(**(SMALL | arguments))
 
 
 def test_the_command_survives_too(tmp_path) -> None:
@@ -148,32 +152,32 @@ def test_the_command_survives_too(tmp_path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_watch_refuses_what_was_lost_and_tells_what_is_done() -> None:
+def test_a_watch_refuses_fatal_steps_and_says_what_is_done() -> None:
     sent: list[tuple[str, Any]] = []
-    lost = Step("e", "batched", 3, 1, 8)
-    watch = Watch(sent.append, {lost: "the process died of SIGSEGV"})
-    with pytest.raises(EngineError, match="died of SIGSEGV"), watch.step(lost):
-        pytest.fail("a lost step was begun")
+    fatal = Step("e", "ran (batched) at 3x1, 8 at once")
+    watch = Watch(sent.append, {fatal: "the process died of SIGSEGV"})
+    with pytest.raises(EngineError, match="died of SIGSEGV"), watch.step(fatal):
+        pytest.fail("a fatal step was begun")
     assert sent == []
-    with watch.step(Step("f", "compile")):
-        assert sent == [("begin", Step("f", "compile"))]
-    assert sent[-1] == ("end", Step("f", "compile"))
-    watch.hand_over(lambda: pytest.fail("too early"))
-    watch._handed_over -= 60
-    watch.hand_over(lambda: {"done": 3})
+    with watch.step(Step("f", "was compiled")):
+        assert sent == [("begin", Step("f", "was compiled"))]
+    assert sent[-1] == ("end", Step("f", "was compiled"))
+    watch.checkpoint(lambda: pytest.fail("too early"))
+    watch._checkpoint_at -= 60
+    watch.checkpoint(lambda: {"done": 3})
     assert pickle.loads(sent[-1][1]) == {"done": 3}
 
 
-def test_two_that_do_the_same_are_told_apart() -> None:
-    """One of two drawers that dies, or hangs, must not be taken for the one that is done."""
-    told: list[Any] = []
-    watch, step = Watch(told.append), Step("oracle@cpu", "batched", 3, 1, 9)
+def test_two_that_do_the_same_are_sent_apart() -> None:
+    """One of two threads that dies, or hangs, must not be taken for the one that is done."""
+    sent: list[Any] = []
+    watch, step = Watch(sent.append), Step("oracle@cpu", "ran (batched) at 3x1, 9 at once")
     with watch.step(step):
         with watch.step(step):
             pass
-        assert [kind for kind, _ in told] == ["begin", "begin", "end"]
-        assert told[1][1].turn == told[2][1].turn != told[0][1].turn
-        assert told[0][1] == told[1][1] == step, "what is lost is lost for all"
+        assert [kind for kind, _ in sent] == ["begin", "begin", "end"]
+        assert sent[1][1].number == sent[2][1].number != sent[0][1].number
+        assert sent[0][1] == sent[1][1] == step, "what is fatal is fatal to all"
 
 
 def test_an_interruption_is_asked_for_once() -> None:

@@ -21,13 +21,13 @@ from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
 from chainback.operations.elementwise import Activation
 from chainback.problems.ensembles import ENSEMBLES
-from chainback.processes.worker import supervise
 from chainback.reporting.pages.html import report_page
 from chainback.reporting.pages.show import read_report
 from chainback.reporting.report import Report
-from chainback.running.batch import Drawn, compared
+from chainback.running.batch import Batch
+from chainback.running.device_check import compared
 from chainback.running.device_truth import DeviceOracle
-from chainback.running.schedule import Batch
+from chainback.running.schedule import PlannedBatch
 from chainback.studies.planted_faults import FAULTS
 from chainback.truth.chain_bound import envelope
 from chainback.truth.envelope import Envelope
@@ -334,7 +334,8 @@ def test_an_activation_of_the_users_own_is_lifted(monkeypatch) -> None:
 
 def test_an_oracle_that_takes_its_process_along_is_rejected_and_numpy_goes_on(monkeypatch) -> None:
     monkeypatch.setenv("CHAINBACK_TEST_CRASHING_ORACLE", "1")
-    made = supervise(**(SMALL | {"engines": ["saboteurs:oracle", "reverse-scan"], "cases": 300}), truth="cpu")
+    asked = SMALL | {"engines": ["saboteurs:oracle", "reverse-scan"], "cases": 300}
+    made = verify(**asked, truth="cpu", supervised=True)
     assert made.exit_code == 1
     assert made.complete
     assert set(made.tolerance["verdict"]) == {"accepted"}
@@ -364,10 +365,10 @@ def test_a_batch_goes_when_it_is_counted() -> None:
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=64)
     gc.disable()
     try:
-        drawn = Drawn.of(0, Batch("lecture", 5, 1, 1, 64, 64), case, FLOAT32)
-        assert drawn.derived is drawn.envelope
-        gone = weakref.ref(drawn)
-        del drawn
+        batch = Batch.of(0, PlannedBatch("lecture", 5, 1, 1, 64, 64), case, FLOAT32)
+        assert batch.derived is batch.envelope
+        gone = weakref.ref(batch)
+        del batch
         assert gone() is None
     finally:
         gc.enable()
@@ -375,8 +376,8 @@ def test_a_batch_goes_when_it_is_counted() -> None:
 
 def test_a_batch_is_counted_by_the_device_unless_an_answer_would_be_rejected(on_cpu: DeviceOracle) -> None:
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
-    batch = Batch("lecture", 5, 1, 1, 301, 301)
-    there = Drawn.of(0, batch, case, FLOAT32, Unchecked(on_cpu))
+    planned = PlannedBatch("lecture", 5, 1, 1, 301, 301)
+    there = Batch.of(0, planned, case, FLOAT32, Unchecked(on_cpu))
     wrong = read_result(case, FAULTS["sign-flip"].engine(*_arguments(case)))
     right = Result(envelope(case).reference.astype(np.float32))
     assert there.settled([right, Result(None, "it is none")]) is there

@@ -16,11 +16,14 @@ from chainback.judging.judgement import Verdict
 from chainback.operations.arithmetic import FLOAT32, FLOAT64
 from chainback.operations.elementwise import JaxFunction, KnownFault, RoundingModel
 from chainback.operations.jax_functions import JAX_FUNCTIONS
-from chainback.processes.worker import Step, Watch
+from chainback.processes.watch import Watch
 from chainback.reporting.report import read_csv
 from chainback.running import function_sweep
+from chainback.running.batch import BatchMaker
+from chainback.running.batch_judge import BatchJudge
 from chainback.running.function_sweep import Sweep, sweeps
-from chainback.running.pipeline import Run
+from chainback.running.one_by_one import OneByOne
+from chainback.running.programs import Programs, step
 
 DEVICE = jax.devices()[0]
 BY_NAME = {function.name: function for function in JAX_FUNCTIONS}
@@ -215,11 +218,11 @@ def test_a_function_that_took_its_process_along_costs_itself_alone() -> None:
     sine, cosine = (
         Sweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
     )
-    watch = Watch(lost={Step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
-    run = Run({}, 0, None, watch)
+    watch = Watch(fatal={step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
+    one_by_one, judge = OneByOne(Programs({}, None, watch), BatchMaker(0, []), watch, []), BatchJudge()
     for place, sweep in enumerate((sine, cosine)):
-        run.sweep_function(sweep, str, place)()
-    rows = [row for _, swept in sorted(run.counts.functions.items()) for row in swept]
+        one_by_one.function(sweep, str, place)(judge)
+    rows = [row for _, swept in sorted(judge.totals.functions.items()) for row in swept]
     assert [row["verdict"] for row in rows] == ["rejected"] * 3 + ["accepted"] * 3
     assert rows[0]["note"] == "the process died of SIGSEGV while it was swept"
 

@@ -13,6 +13,7 @@ from chainback import verify
 from chainback.errors import UsageError
 from chainback.reporting.report import COUNTS_FILE
 from chainback.running import pipeline
+from chainback.running.batch import BatchMaker
 
 RUN: dict[str, Any] = {
     "engines": ["reverse-scan", "triangular-substitution"],
@@ -108,23 +109,23 @@ def test_a_duration_is_above_0(duration: float) -> None:
         verify(**RUN | {"duration": duration})
 
 
-def test_many_cores_draw_several_batches_at_once_and_change_nothing(monkeypatch, whole) -> None:
+def test_many_cores_make_several_batches_at_once_and_change_nothing(monkeypatch, whole) -> None:
     at_work, most, lock = 0, 0, threading.Lock()
-    draw = pipeline.Run.draw
+    make = BatchMaker.batch
 
-    def slow(self: Any, placed: Any, **how: Any) -> Any:
+    def slow(*arguments: Any) -> Any:
         nonlocal at_work, most
         with lock:
             at_work += 1
             most = max(most, at_work)
         time.sleep(0.05)
         try:
-            return draw(self, placed, **how)
+            return make(*arguments)
         finally:
             with lock:
                 at_work -= 1
 
-    monkeypatch.setattr(pipeline.Run, "draw", slow)
+    monkeypatch.setattr(BatchMaker, "batch", slow)
     for cores, at_once in ((2, 1), (16, 4)):
         monkeypatch.setattr(pipeline.os, "cpu_count", lambda cores=cores: cores)
         most = 0

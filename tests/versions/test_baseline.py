@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     asked: list[dict[str, Any]] = []
 
     def gives(made: Report) -> list[dict[str, Any]]:
-        monkeypatch.setattr(baseline_module, "supervise", lambda **arguments: asked.append(arguments) or made)
+        monkeypatch.setattr(baseline_module, "verify", lambda **arguments: asked.append(arguments) or made)
         return asked
 
     return gives

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -31,6 +31,7 @@ from rich.table import Table
 
 from chainback.engines.devices import device_of
 from chainback.engines.registry import ENGINES
+from chainback.processes.watch import Progress
 from chainback.reporting.report import writable_folder, write_csv
 from chainback.studies.quantecon.check import check
 from chainback.studies.quantecon.depth import DEPTHS, STEPS, depth_study, one_layer_is_best
@@ -41,7 +42,6 @@ from chainback.studies.quantecon.timing import Timing, example_one_timing, loop_
 
 __all__ = ["FILES", "Lecture", "example_one_timing", "lecture"]
 
-Progress = Callable[[int, int, str], None]
 
 #: What a run writes.
 FILES = ("lecture.csv", "drift.csv", "depth.csv", "layers.csv", "approximations.csv")
