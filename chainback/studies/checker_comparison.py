@@ -24,8 +24,8 @@ from chainback.engines.user_engines import Protocol
 from chainback.errors import UsageError
 from chainback.problems.chain import Case
 from chainback.problems.ensembles import draw_unpadded
+from chainback.processes.watch import Progress
 from chainback.reporting.report import SCHEMA, writable_folder, write_csv
-from chainback.running.campaign import Progress
 from chainback.studies.other_checkers import checkers
 from chainback.studies.planted_faults import FAULTS, Fault
 
