@@ -23,6 +23,7 @@ from chainback.errors import UsageError
 from chainback.operations.arithmetic import ARITHMETICS, Arithmetic
 from chainback.problems.ensembles import ENSEMBLES
 from chainback.reporting.report import Report, read_csv
+from chainback.reporting.schema import SCHEMA
 from chainback.studies.planted_faults import FAULTS
 
 f32: Any = np.float32
@@ -108,7 +109,7 @@ def test_the_schema_is_the_designs(report) -> None:
         *("margin_p50", "error_u_max", "error_u_p99", "error_u_rms", "worst_case", "digest", "compile_s", "run_s"),
     )
     assert set(promised) <= set(made.tolerance.columns)
-    assert set(made.tolerance["schema"]) == {1}
+    assert set(made.tolerance["schema"]) == {SCHEMA}
     assert set(made.tolerance["platform"]) == {"cpu"}
     assert (made.tolerance.query("execution == 'batched'")["compile_s"] > 0).any()
     assert (made.tolerance["run_s"] > 0).all()
