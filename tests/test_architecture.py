@@ -1,6 +1,7 @@
 """The house: rooms on floors, which rooms import JAX, and what no module may do."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -240,3 +241,71 @@ def test_names_that_stand_for_one_thing_are_defined_once(name: str) -> None:
 def test_a_second_definition_is_noticed() -> None:
     assert defines("import numpy\n_FLOAT64 = 1\n", "FLOAT64")
     assert not defines("from a import FLOAT64\n", "FLOAT64")
+
+
+def files_by_room(package: Path) -> dict[str, set[str]]:
+    """Return the files of every room of a package, and its modules that lie beside the rooms, which hold none."""
+    rooms = {f"{path.parent.relative_to(package).as_posix()}/": path.parent for path in package.rglob("*/__init__.py")}
+    files = {
+        name: {path.name for path in room.iterdir() if path.is_file()} - {"__init__.py"} for name, room in rooms.items()
+    }
+    return files | {path.name: set() for path in package.glob("*.py")}
+
+
+def table_of_rooms(text: str) -> dict[str, tuple[str, str, set[str]]]:
+    """Return (floor, JAX, files) of each room in the table of a map."""
+    section = text.partition("\n## Rooms and floors\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "`" in line]
+    return {
+        room.strip("`"): (floor, jax, set(re.findall(r"`([^`]+)`", files)))
+        for floor, room, _, jax, files in (row for row in rows if len(row) == 5)
+    }
+
+
+def test_the_map_names_every_room_and_file(tmp_path: Path) -> None:
+    found = table_of_rooms((PACKAGE / "README.md").read_text())
+    assert {room: files for room, (_, _, files) in found.items()} == files_by_room(PACKAGE)
+    # Negative controls: a file and a room that no map names, and a file that is not there.
+    copied = tmp_path / "chainback"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    assert files_by_room(copied) == files_by_room(PACKAGE)
+    (copied / "truth" / "planted.py").touch()
+    assert files_by_room(copied)["truth/"] - found["truth/"][2] == {"planted.py"}
+    (copied / "planted").mkdir()
+    (copied / "planted" / "__init__.py").touch()
+    assert set(files_by_room(copied)) - set(found) == {"planted/"}
+    (copied / "truth" / "envelope.py").unlink()
+    assert found["truth/"][2] - files_by_room(copied)["truth/"] == {"envelope.py"}
+
+
+def test_the_map_knows_floors_and_which_rooms_import_jax() -> None:
+    found = table_of_rooms((PACKAGE / "README.md").read_text())
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    contracts = tomllib.loads(pyproject)["tool"]["importlinter"]["contracts"]
+    (free,) = (contract["source_modules"] for contract in contracts if contract["id"] == "jax-free")
+    number = {
+        room: str(floor) for floor, rooms in enumerate(reversed(floors(pyproject)), 1) for room in rooms.split(" | ")
+    }
+    for path, (floor, jax, _) in found.items():
+        room = path.split("/")[0].removesuffix(".py")
+        assert floor == number.get(room, ""), path
+        assert jax != "yes" or f"chainback.{room}" not in free, path
+        imports_it = any("jax" in imported(file.read_text()) for file in (PACKAGE / room).glob("*.py"))
+        assert jax == "yes" or not imports_it, path
+
+
+def missing_paths(text: str, *roots: Path) -> set[str]:
+    """Return the paths between backticks that are in none of the folders."""
+    paths = re.findall(r"`([\w./-]+(?:/|\.py|\.toml|\.txt|/run))`", text)
+    return {path for path in paths if not any((root / path).exists() for root in roots)}
+
+
+def test_paths_in_the_map_and_in_contributing_exist() -> None:
+    if not (ROOT / ".github").exists():
+        pytest.skip("chainback is installed without its repository")
+    for document in (PACKAGE / "README.md", ROOT / ".github" / "CONTRIBUTING.md"):
+        text = document.read_text().partition("\n## Rooms and floors\n")
+        text = text[0] + text[2].partition("\n## ")[2]
+        rooms = [path for path in PACKAGE.iterdir() if path.is_dir()]
+        assert missing_paths(text, ROOT, PACKAGE, *rooms) == set(), document
+        assert missing_paths(text + " `truth/unheard_of.py`", ROOT, PACKAGE, *rooms) == {"truth/unheard_of.py"}
