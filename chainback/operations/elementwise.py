@@ -79,6 +79,10 @@ class RoundingModel:
     scale: Callable[..., Any] | None = None
     units_float64: float | None = None
 
+    def sigma(self, *arguments: Array, reference: Array) -> Array:
+        """Return σ at points: arguments and reference are one array each, of the shape of the points."""
+        return np.abs(reference) if self.scale is None else self.scale(*arguments, reference)
+
 
 @dataclass(frozen=True)
 class KnownFault:

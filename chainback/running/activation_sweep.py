@@ -123,13 +123,10 @@ def _judge(
     """
     u, tiny = arithmetic.unit_roundoff, arithmetic.smallest_normal
     z = points.astype(np.float64)
+    row = ("value", "slope").index(quantity)
     with np.errstate(all="ignore"):
-        local = model.local(z)
-        if quantity == "value":
-            truth, scale = model.value(z), model.value_rounding * local.value_scale
-        else:
-            truth, scale = model.slope(z), model.slope_rounding * local.slope_scale
-        bound = u * scale + tiny * (1.0 + np.abs(z))
+        truth, rounding = (model.value, model.slope)[row](z), model.roundings[row]
+        bound = u * (rounding.units * rounding.sigma(z, reference=truth)) + tiny * (1.0 + np.abs(z))
         if quantity == "slope":
             low, high = model.slope_range
             for kink in model.kinks:

@@ -199,7 +199,7 @@ def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -
     units = model.units_float64 if double and model.units_float64 is not None else model.units
     truth = table[quantity.row]
     with np.errstate(all="ignore"):
-        scale = np.abs(truth) if model.scale is None else model.scale(*points, truth)
+        scale = model.sigma(*points, reference=truth)
         scale = np.where(np.isfinite(scale), scale, np.abs(truth))
         # A step of the rule may underflow, and so may half of x before it is doubled.
         underflow = 2.0 * arithmetic.smallest_normal * (1.0 + np.minimum(np.abs(points), 200.0).sum(axis=0))
