@@ -65,7 +65,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 
 
 def test_the_million_is_the_committed_report() -> None:
-    from chainback.reporting.report import read_csv
+    from chainback.reporting.files import read_csv
 
     committed = read_csv(ROOT / "reports" / "cpu" / "tolerance.csv")
     assert set(committed["verdict"]) <= {"accepted", "not run", "undecided"}

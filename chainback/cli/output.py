@@ -17,7 +17,7 @@ from chainback.errors import ChainbackError
 from chainback.reporting.ci import announce
 from chainback.reporting.pages.html import text, write_page
 from chainback.reporting.pages.show import write_pictures
-from chainback.reporting.report import REPORT_FILES
+from chainback.reporting.schema import REPORT_FILES
 
 __all__ = [
     "annotate",

@@ -11,7 +11,7 @@ import chainback
 from chainback.cli.options import MARKDOWN, OPEN, OUTPUT, PICTURES
 from chainback.cli.output import annotate, annotate_comparison, leave_page, name_files, name_report
 from chainback.judging.statistics import FALSE_ALARM
-from chainback.reporting.pages.show import read_report
+from chainback.reporting.report import Report
 
 __all__ = ["compare", "merge", "show"]
 
@@ -42,7 +42,7 @@ def show(folder: Path, pictures: str | None, show: bool) -> int:
 
     Exit codes: those of the run that wrote it, or 2 where it cannot be read or drawn.
     """
-    report = read_report(folder)
+    report = Report.read(folder)
     report.print(Console())
     leave_page(report, folder / "report.html", show=show, pictures=pictures)
     name_files([folder / "report.html"])

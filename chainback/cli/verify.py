@@ -10,7 +10,7 @@ from rich.console import Console
 import chainback
 from chainback.cli.options import OPEN, request_of, request_options
 from chainback.cli.output import annotate, leave_page, name_report, progress_bar
-from chainback.reporting.report import replay_command
+from chainback.reporting.text import replay_command
 
 __all__ = ["verify"]
 

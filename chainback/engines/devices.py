@@ -47,7 +47,7 @@ class Platform:
         return self.devices[0]
 
     def identity(self) -> dict[str, str]:
-        """Return what rows say of it, in columns of `report.IDENTITY`."""
+        """Return what rows say of it, in columns of `schema.IDENTITY`."""
         return {
             "platform": self.device.platform,
             "device_kind": self.device.device_kind,

@@ -22,34 +22,16 @@ from chainback.reporting.rows import engine_verdict, grouped, identity_of, recor
 from chainback.reporting.schema import (
     COUNTS_FILE,
     ENVIRONMENT_FILE,
-    IDENTITY,
-    REPORT_FILES,
     REPORT_TABLES,
-    SCHEMA,
     TABLES,
     frame_of,
 )
 from chainback.reporting.sections.report_sections import ENGINE_COLUMNS, report_sections
 from chainback.reporting.sections.section import Section
 from chainback.reporting.terminal import printed_report, printed_verdict
-from chainback.reporting.text import markdown_table, number, replay_command, run_title
+from chainback.reporting.text import markdown_table, run_title
 
-__all__ = [
-    "COUNTS_FILE",
-    "IDENTITY",
-    "REPORT_FILES",
-    "SCHEMA",
-    "Report",
-    "engine_verdict",
-    "markdown_table",
-    "number",
-    "read_csv",
-    "records",
-    "replay_command",
-    "writable_folder",
-    "write_csv",
-    "write_text",
-]
+__all__ = ["Report"]
 
 #: The tables that are written only where they have rows.
 _ON_REQUEST = ("curves", "functions")

@@ -19,10 +19,9 @@ from chainback.judging.tally import RowKey
 from chainback.reporting.files import read_environment
 from chainback.reporting.report import Report
 from chainback.reporting.rows import identity_of
-from chainback.reporting.rows import joined_identity as together
 from chainback.reporting.schema import COUNTS_FILE, ENVIRONMENT_FILE, IDENTITY, KEYS, SCHEMA, frame_of
 
-__all__ = ["Resumed", "join", "merge", "part_of", "report_of", "resumed", "together"]
+__all__ = ["Resumed", "join", "merge", "part_of", "report_of", "resumed"]
 
 _Read = TypeVar("_Read")
 _EXECUTIONS = ("batched", "single", "eager")

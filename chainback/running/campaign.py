@@ -23,8 +23,10 @@ from chainback.errors import UsageError
 from chainback.judging.run_totals import RunTotals
 from chainback.problems.case_id import CaseId
 from chainback.processes.watch import Progress, Watch
-from chainback.reporting.report import SCHEMA, Report
-from chainback.reporting.shards import Resumed, part_of, report_of, resumed, together
+from chainback.reporting.report import Report
+from chainback.reporting.rows import joined_identity
+from chainback.reporting.schema import SCHEMA
+from chainback.reporting.shards import Resumed, part_of, report_of, resumed
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge
 from chainback.running.device_truth import DeviceOracle
@@ -169,8 +171,8 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what a report says of the run, and of what ran it."""
     facts = environment(begun)
-    where = together([platform.identity() for platform in platforms])
-    identity = {  # the columns of report.IDENTITY
+    where = joined_identity([platform.identity() for platform in platforms])
+    identity = {  # the columns of schema.IDENTITY
         "schema": SCHEMA,
         "jax": facts["packages"].get("jax", ""),
         "jaxlib": facts["packages"].get("jaxlib", ""),

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from chainback.processes.watch import Progress, Watch, no_progress
-from chainback.reporting.report import REPORT_FILES, Report, writable_folder
+from chainback.reporting.files import writable_folder
+from chainback.reporting.report import Report
+from chainback.reporting.schema import REPORT_FILES
 from chainback.running.distributed import verify_on_hosts
 from chainback.running.request import Request
 from chainback.running.supervised import verify_in_worker

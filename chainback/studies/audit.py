@@ -19,7 +19,9 @@ from rich.text import Text
 from chainback.judging.judgement import Verdict
 from chainback.judging.statistics import FALSE_ALARM
 from chainback.processes.watch import Progress
-from chainback.reporting.report import SCHEMA, Report, writable_folder, write_csv
+from chainback.reporting.files import writable_folder, write_csv
+from chainback.reporting.report import Report
+from chainback.reporting.schema import SCHEMA
 from chainback.running.verify import verify
 from chainback.studies.planted_faults import FAULTS, Fault
 from chainback.studies.sensitivity import detection_limits, visible_biases

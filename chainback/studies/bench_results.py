@@ -14,7 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from chainback.reporting.report import SCHEMA, writable_folder, write_csv, write_text
+from chainback.reporting.files import writable_folder, write_csv, write_text
+from chainback.reporting.schema import SCHEMA
 from chainback.studies.timing import Spread
 
 __all__ = ["BENCH_FILES", "Benchmark", "Figure", "seconds"]

@@ -42,7 +42,7 @@ from chainback.errors import UsageError
 from chainback.problems.chain import Case
 from chainback.problems.ensembles import ENSEMBLES, draw, draw_unpadded
 from chainback.processes.watch import Progress, Watch
-from chainback.reporting.report import writable_folder
+from chainback.reporting.files import writable_folder
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge
 from chainback.running.device_truth import DeviceOracle

@@ -25,7 +25,8 @@ from chainback.errors import UsageError
 from chainback.problems.chain import Case
 from chainback.problems.ensembles import draw_unpadded
 from chainback.processes.watch import Progress
-from chainback.reporting.report import SCHEMA, writable_folder, write_csv
+from chainback.reporting.files import writable_folder, write_csv
+from chainback.reporting.schema import SCHEMA
 from chainback.studies.other_checkers import checkers
 from chainback.studies.planted_faults import FAULTS, Fault
 

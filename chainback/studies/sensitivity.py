@@ -20,7 +20,7 @@ from chainback.judging.statistics import FALSE_ALARM
 from chainback.judging.tally import RowKey, Tally
 from chainback.problems.chain import Case
 from chainback.problems.ensembles import draw, draw_unpadded
-from chainback.reporting.report import SCHEMA
+from chainback.reporting.schema import SCHEMA
 from chainback.studies.faulty_gradients import solve, with_slopes
 from chainback.studies.planted_faults import EVERYWHERE
 from chainback.truth.chain_bound import envelope

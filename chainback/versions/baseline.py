@@ -17,7 +17,8 @@ from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
 from chainback.processes.watch import Progress
 from chainback.reporting.comparison import Comparison, compare
-from chainback.reporting.report import Report, read_environment, writable_folder
+from chainback.reporting.files import read_environment, writable_folder
+from chainback.reporting.report import Report
 from chainback.running.verify import verify
 
 __all__ = ["BaselineUpdate", "baseline"]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from chainback.errors import BuildError, UsageError
 from chainback.reporting.comparison import Comparison, compare
-from chainback.reporting.report import records
+from chainback.reporting.rows import records
 from chainback.running.request import Request
 from chainback.versions.environments import DEFAULT_REQUEST, Environments, Run
 from chainback.versions.packages import offered, resolve

@@ -17,21 +17,14 @@ from rich.text import Text
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
 from chainback.reporting.comparison import is_notable
+from chainback.reporting.files import writable_folder, write_csv, write_text
 from chainback.reporting.pages.html import document
-from chainback.reporting.report import (
-    SCHEMA,
-    engine_verdict,
-    markdown_table,
-    records,
-    writable_folder,
-    write_csv,
-    write_text,
-)
-from chainback.reporting.schema import KEYS
+from chainback.reporting.rows import engine_verdict, records
+from chainback.reporting.schema import KEYS, SCHEMA
 from chainback.reporting.sections.comparison_sections import history_sections
 from chainback.reporting.sections.section import Section
 from chainback.reporting.sections.section import Table as Listing
-from chainback.reporting.text import is_number
+from chainback.reporting.text import is_number, markdown_table
 from chainback.running.request import Request
 from chainback.versions.environments import DEFAULT_REQUEST, Environments, Run
 from chainback.versions.packages import minors

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from chainback.reporting.pages.html import write_page
 from chainback.reporting.pages.show import show
-from chainback.reporting.report import markdown_table
+from chainback.reporting.text import markdown_table
 from chainback.running.request import Request
 from chainback.versions.environments import DEFAULT_REQUEST, Environments
 from chainback.versions.packages import resolve

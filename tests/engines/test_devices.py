@@ -25,7 +25,6 @@ from chainback.judging.measurement import Measured, PairBound, Units
 from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
 from chainback.problems.ensembles import draw
 from chainback.reporting.pages.html import report_page
-from chainback.reporting.pages.show import read_report
 from chainback.reporting.report import Report
 from chainback.studies.planted_faults import FAULTS
 from chainback.truth.chain_bound import envelope
@@ -237,7 +236,7 @@ def test_what_is_done_with_a_report_is_done_with_one_of_two_platforms(tmp_path) 
     with pytest.raises(UsageError, match="it has another engines, platforms"):
         verify(**asked | {"platform": "cpu:0,cpu:2"}, output=cut_off, resume=True)
     again = verify(**asked, output=cut_off, resume=True)
-    read = read_report(tmp_path / "whole")
+    read = Report.read(tmp_path / "whole")
     for other in (merged, again, read):
         assert other.verdict is whole.verdict
         for table in TABLES if other is not read else ("tolerance", "agreement"):

@@ -16,7 +16,6 @@ import pytest
 import chainback
 from chainback import Verdict, verify
 from chainback.errors import ChainbackError, UsageError
-from chainback.reporting.pages.show import read_report
 from chainback.reporting.report import Report
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -85,11 +84,11 @@ def test_two_processes_find_what_one_finds(tmp_path, port) -> None:
     assert its_out.startswith(str(whole.verdict).upper()), (
         "the second says the verdict, and leaves the report to the first"
     )
-    made = read_report(tmp_path / "out")
+    made = Report.read(tmp_path / "out")
     assert_same(made, whole)
     assert made.environment["hosts"] == [{"cpu": 1}, {"cpu": 1}]
     assert (tmp_path / "out" / "report.html").exists()
-    shares = [read_report(tmp_path / "out" / f"shard-{k}-of-2") for k in (1, 2)]
+    shares = [Report.read(tmp_path / "out" / f"shard-{k}-of-2") for k in (1, 2)]
     cases = [int(share.tolerance["cases"].sum()) for share in shares]
     assert min(cases) > 0, "each ran its own part"
     assert sum(cases) == int(whole.tolerance["cases"].sum())
@@ -102,7 +101,7 @@ def test_an_engine_that_crashes_is_rejected_and_nobody_is_lost(tmp_path, port) -
     (code, out, err), (its_code, _, its_err) = both(port, *crashing, cwd=tmp_path)
     assert (code, its_code, err, its_err) == (1, 1, "", "")
     assert "the process died of SIGSEGV while it ran (batched)" in out
-    made = read_report(tmp_path / "out")
+    made = Report.read(tmp_path / "out")
     assert made.complete
     verdicts = made.tolerance.groupby("engine")["verdict"].unique()
     assert {name: list(found) for name, found in verdicts.items()} == {
@@ -131,10 +130,10 @@ def test_a_process_that_is_killed_ends_the_other_with_a_sentence_and_nothing_is_
     assert err.endswith(f"what this one counted is in out/shard-{left + 1}-of-2: run all again with --resume\n")
     assert err.count("\n") == 1
     assert not (tmp_path / "out" / "tolerance.csv").exists(), "there is no report of a part"
-    assert read_report(tmp_path / "out" / f"shard-{left + 1}-of-2").complete
+    assert Report.read(tmp_path / "out" / f"shard-{left + 1}-of-2").complete
     again = both(port, *slow, "--resume", cwd=tmp_path)
     assert [code for code, _, _ in again] == [0, 0], again
-    assert_same(read_report(tmp_path / "out"), verify(engines=[broken_engines.sleeps], **RUN))
+    assert_same(Report.read(tmp_path / "out"), verify(engines=[broken_engines.sleeps], **RUN))
 
 
 def test_a_process_that_cannot_run_is_named_in_the_report_of_the_others(tmp_path, port) -> None:
@@ -144,7 +143,7 @@ def test_a_process_that_cannot_run_is_named_in_the_report_of_the_others(tmp_path
     assert (code, its_code) == (3, 2)
     assert "engine 'nowhere:right' cannot be loaded" in its_err
     assert "INCOMPLETE: without 2/2; process 1 failed: engine 'nowhere:right' cannot be loaded" in " ".join(out.split())
-    assert read_report(tmp_path / "out").verdict is Verdict.UNDECIDED
+    assert Report.read(tmp_path / "out").verdict is Verdict.UNDECIDED
 
 
 def test_processes_of_two_runs_are_told_apart(tmp_path, port) -> None:

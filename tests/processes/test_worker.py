@@ -13,7 +13,8 @@ import pytest
 from chainback import verify
 from chainback.errors import EngineError, UsageError
 from chainback.processes.watch import Interruption, Step, Watch
-from chainback.reporting.report import Report, read_csv
+from chainback.reporting.files import read_csv
+from chainback.reporting.report import Report
 
 SMALL: dict[str, Any] = {
     "ensembles": ("lecture", "mixed"),

@@ -12,7 +12,8 @@ import pytest
 from chainback import Verdict, merge, verify
 from chainback.errors import UsageError
 from chainback.judging.statistics import Sum
-from chainback.reporting.report import Report, read_csv
+from chainback.reporting.files import read_csv
+from chainback.reporting.report import Report
 
 TABLES = ("tolerance", "steps", "agreement", "activations", "curves")
 SMALL: dict[str, Any] = {"engines": ["reverse-scan", "triangular-substitution"], "cases": 300, "depths": [3, 4]}

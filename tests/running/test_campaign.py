@@ -22,7 +22,8 @@ from chainback.engines.user_engines import engines_named, load_engine
 from chainback.errors import UsageError
 from chainback.operations.arithmetic import ARITHMETICS, Arithmetic
 from chainback.problems.ensembles import ENSEMBLES
-from chainback.reporting.report import Report, read_csv
+from chainback.reporting.files import read_csv
+from chainback.reporting.report import Report
 from chainback.reporting.schema import SCHEMA
 from chainback.studies.planted_faults import FAULTS
 

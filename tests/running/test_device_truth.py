@@ -22,7 +22,6 @@ from chainback.operations.arithmetic import ARITHMETICS, FLOAT32
 from chainback.operations.elementwise import Activation
 from chainback.problems.ensembles import ENSEMBLES
 from chainback.reporting.pages.html import report_page
-from chainback.reporting.pages.show import read_report
 from chainback.reporting.report import Report
 from chainback.running.batch import Batch
 from chainback.running.device_check import compared
@@ -222,7 +221,7 @@ def test_a_run_by_a_device_that_is_off_is_rejected(monkeypatch, tmp_path) -> Non
     assert (checks(made)["verdict"] == "rejected").all()
     assert {rejection.engine for rejection in made.rejections} == {"oracle@cpu"}
     assert made.rejections[0].sentence.startswith("its truth is wrong: dW_1[0,0]: got ")
-    read = read_report(tmp_path)
+    read = Report.read(tmp_path)
     assert set(read.rejections) <= set(made.rejections)
     page = report_page(read)
     assert "oracle@cpu" in page

@@ -17,7 +17,7 @@ from chainback.operations.arithmetic import FLOAT32, FLOAT64
 from chainback.operations.elementwise import JaxFunction, KnownFault, RoundingModel
 from chainback.operations.jax_functions import JAX_FUNCTIONS
 from chainback.processes.watch import Watch
-from chainback.reporting.report import read_csv
+from chainback.reporting.files import read_csv
 from chainback.running import function_sweep
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge

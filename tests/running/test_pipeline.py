@@ -11,7 +11,7 @@ import pytest
 
 from chainback import verify
 from chainback.errors import UsageError
-from chainback.reporting.report import COUNTS_FILE
+from chainback.reporting.schema import COUNTS_FILE
 from chainback.running import pipeline
 from chainback.running.batch import BatchMaker
 

@@ -8,7 +8,7 @@ import pytest
 import chainback.studies.audit as audit_module
 from chainback import ENGINES
 from chainback.problems.ensembles import ENSEMBLES
-from chainback.reporting.report import read_csv
+from chainback.reporting.files import read_csv
 from chainback.studies.audit import audit
 from chainback.studies.planted_faults import FAULTS, Fault
 from chainback.studies.sensitivity import detection_limits, visible_biases

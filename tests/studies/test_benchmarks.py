@@ -15,7 +15,7 @@ from rich.console import Console
 
 from chainback.cli.main import cli
 from chainback.errors import UsageError
-from chainback.reporting.report import read_csv
+from chainback.reporting.files import read_csv
 from chainback.studies import benchmarks
 from chainback.studies.bench_results import Benchmark, Figure
 from chainback.studies.benchmarks import bench

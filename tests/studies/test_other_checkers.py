@@ -11,7 +11,7 @@ from rich.console import Console
 from chainback import ENGINES
 from chainback.errors import UsageError
 from chainback.problems.ensembles import draw_unpadded
-from chainback.reporting.report import read_csv
+from chainback.reporting.files import read_csv
 from chainback.studies import checker_comparison
 from chainback.studies.checker_comparison import FILES, compare_checkers, limits, sweep_limits
 from chainback.studies.other_checkers import checkers

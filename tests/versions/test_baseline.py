@@ -12,7 +12,8 @@ import pytest
 import chainback.versions.baseline as baseline_module
 from chainback import baseline, verify
 from chainback.errors import UsageError
-from chainback.reporting.report import Report, read_csv
+from chainback.reporting.files import read_csv
+from chainback.reporting.report import Report
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -12,8 +12,9 @@ from rich.console import Console
 import chainback.versions.history as history_module
 from chainback import history, verify
 from chainback.errors import UsageError
+from chainback.reporting.files import read_csv
 from chainback.reporting.reading import read
-from chainback.reporting.report import Report, read_csv
+from chainback.reporting.report import Report
 from chainback.running.request import Request
 from chainback.versions.environments import Environments, Run
 

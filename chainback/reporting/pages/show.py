@@ -14,11 +14,10 @@ from chainback.reporting.report import Report
 from chainback.reporting.schema import PAGE_FILE
 from chainback.reporting.sections.section import Section
 
-__all__ = ["FORMATS", "read_report", "show", "write_pictures"]
+__all__ = ["FORMATS", "show", "write_pictures"]
 
 #: What pictures may be.
 FORMATS = ("svg", "png")
-read_report = Report.read
 
 
 def show(folder: str | os.PathLike[str], *, pictures: str = "") -> Report:

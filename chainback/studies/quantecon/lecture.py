@@ -32,7 +32,7 @@ from rich.table import Table
 from chainback.engines.devices import device_of
 from chainback.engines.registry import ENGINES
 from chainback.processes.watch import Progress
-from chainback.reporting.report import writable_folder, write_csv
+from chainback.reporting.files import writable_folder, write_csv
 from chainback.studies.quantecon.check import check
 from chainback.studies.quantecon.depth import DEPTHS, STEPS, depth_study, one_layer_is_best
 from chainback.studies.quantecon.examples import drift, example_rows, second_example, table_of
