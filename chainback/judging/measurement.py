@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
@@ -175,13 +176,14 @@ class PairBound:
         """Compare two results, or return the comparison made before."""
         both = frozenset((a, b))
         if both not in self._known:
-            self._known[both] = Agreement(self._select(a), self._select(b), self._per_two_bounds, self._sharp)
+            self._known[both] = Agreement.of(self._select(a), self._select(b), self._per_two_bounds, self._sharp)
         return self._known[both]
 
     def _select(self, result: Measured) -> Array:
         return result.got if self._decided is None else result.judgement.got[self._decided]
 
 
+@dataclass(frozen=True)
 class Agreement:
     """The comparison of two results on the same cases; also of a result with itself, with which NaN does not agree.
 
@@ -193,24 +195,35 @@ class Agreement:
         margin_max: The largest distance / both bounds; infinite for NaN.
     """
 
-    def __init__(self, a: Array, b: Array, per_two_bounds: Array, sharp: int) -> None:
+    components: int
+    identical: int
+    sharp: int
+    disagreeing: int
+    margin_max: float
+
+    @classmethod
+    def of(
+        cls,
+        a: Float32[Array, "cases components"],
+        b: Float32[Array, "cases components"],
+        per_two_bounds: Float32[Array, "cases components"],
+        sharp: int,
+    ) -> Agreement:
         """Compare the components of two results.
 
         Args:
             a: One result.
             b: The other.
-            per_two_bounds: 1 / (bound of a + bound of b), float32.
-            sharp: As above.
+            per_two_bounds: 1 / (bound of a + bound of b).
+            sharp: How many components the sum of both bounds judges sharply.
         """
-        self.sharp = sharp
-        self.components = a.size
-        self.identical = int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
+        identical = int(np.count_nonzero(a.view(np.int32) == b.view(np.int32)))
         with np.errstate(all="ignore"):
             margin = a - b
             margin *= per_two_bounds
-            self.margin_max = _nan_as_infinity(np.abs(margin, out=margin))
-            within = self.margin_max <= 1.0
-            self.disagreeing = 0 if within else a.size - int(np.count_nonzero(margin <= np.float32(1.0)))
+            margin_max = _nan_as_infinity(np.abs(margin, out=margin))
+            agreeing = a.size if margin_max <= 1.0 else int(np.count_nonzero(margin <= np.float32(1.0)))
+        return cls(a.size, identical, sharp, a.size - agreeing, margin_max)
 
 
 def _hash(got: Array, first_id: str) -> int:

@@ -295,14 +295,14 @@ def test_a_pair_may_differ_by_the_sum_of_its_two_bounds(others: str) -> None:
     if others == "float32":
         other = one
     reference, allowed = bounds_of[0].reference, bounds_of[0].bound + bounds_of[1].bound
-    allowance, compared = PairBound(one, other), []
+    pair_bound, compared = PairBound(one, other), []
     for share in (0.0, 0.5, 2.0):  # float32 rounds each answer, by half a u
         answers = [components.astype(np.float32) for components in (reference, reference + share * allowed)]
         judged = [
             judge_result(bounds, Result(got))
             for bounds, got in zip((bounds_of[0], bounds_of[-1]), answers, strict=True)
         ]
-        compared.append(allowance.agreement(*map(Measured, judged, 2 * [case.ids], (one, other))))
+        compared.append(pair_bound.agreement(*map(Measured, judged, 2 * [case.ids], (one, other))))
     same, near, far = compared
     size = ROWS * reference.shape[1]
     assert (same.components, same.identical, same.disagreeing, same.margin_max) == (size, size, 0, 0.0)

@@ -178,14 +178,14 @@ def test_pairs_count_bits_and_margins() -> None:
     pair = Pair("a", "b", "lecture", 3, 1)
     a = f32([[1.0, 2.0, 3.0]])
     b = f32([[1.0, 2.0 + 2.0**-22, 4.0]])
-    pair.add(Agreement(a, b, f32([[10.0, 10.0, 10.0]]), 2))
+    pair.add(Agreement.of(a, b, f32([[10.0, 10.0, 10.0]]), 2))
     row = pair.row()
     assert (row["components"], row["disagreeing"], row["verdict"]) == (3, 1, "rejected")
     assert row["identical"] == pytest.approx(1 / 3)
     assert row["sharp"] == pytest.approx(2 / 3)
     assert row["margin_max"] == pytest.approx(10.0)
     nan = Pair("a", "b", "lecture", 3, 1)
-    nan.add(Agreement(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]), 0))
+    nan.add(Agreement.of(f32([[np.nan]]), f32([[np.nan]]), f32([[1.0]]), 0))
     assert nan.row()["verdict"] == "rejected"
     assert Pair("a", "b", "lecture", 3, 1).row()["verdict"] == "undecided"
 

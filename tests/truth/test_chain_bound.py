@@ -270,7 +270,7 @@ def test_garbage_is_rejected_however_large_the_couplings(engine: str) -> None:
     assert judge(case, (weights, np.full_like(biases, 12345.0))).verdict == "rejected"
 
 
-def test_an_allowance_larger_than_the_gradient_decides_nothing() -> None:
+def test_an_underflow_term_larger_than_the_gradient_decides_nothing() -> None:
     # η K is far above this gradient: a result of zeros would lie within such a bound, so there is no verdict.
     case = Case(Chain.scalar([1.0, 1e18, 1e18, 1e-30], [0.0] * 4, ["identity"] * 4), f32([1e-25]), f32([0.0]))
     bounds = envelope(case)
