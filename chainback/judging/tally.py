@@ -90,7 +90,35 @@ class Rejection:
 
 @dataclass
 class Tally:
-    """The running count behind one row of `tolerance.csv`."""
+    """The running count behind one row of `tolerance.csv`.
+
+    Attributes:
+        key: Which row.
+        cases: How many cases were judged; each is accepted, rejected or undecided.
+        components: How many components they have.
+        accepted: Cases.
+        rejected: Cases.
+        undecided: Cases.
+        counted: Components of decided cases; of these
+        sharp: are judged sharply,
+        measured: have a normal number as their reference,
+        sharp_normal: are both.
+        margins: Errors / bounds.
+        errors: Errors in u where the reference is normal.
+        bounds: Bounds in u, likewise.
+        margin_max: The largest margin; −1 where nothing is counted.
+        error_max: The largest error in u.
+        error_squares: The sum of the squared errors in u over what is `sharp_normal`, as are the means below.
+        mean_error: Over cases, of the mean signed error in u.
+        mean_margin: Likewise, of the signed margin.
+        square_error: Likewise, of the squared error.
+        square_margin: Likewise, of the squared margin.
+        worst_case: Id of the case with the largest margin.
+        digest: The sum of keyed hashes of the results' bits, modulo 2⁶⁴.
+        compile_s: Seconds.
+        run_s: Seconds.
+        declined: Why the engine declined to run.
+    """
 
     key: RowKey
     cases: int = 0
@@ -123,7 +151,7 @@ class Tally:
 
         Args:
             measured: The result.
-            explain: What else there is to say of a rejected row.
+            explain: Returns, for a rejected case by its place in the batch, which step failed.
         """
         judgement, ids, rejected = measured.judgement, measured.ids, measured.rejected
         self.cases += rejected.size
@@ -289,7 +317,7 @@ class StepTally(Tally):
     """The running count behind one row of `steps.csv`: one step of the triangular method, or of the judge's, by itself.
 
     Attributes:
-        judged: Which: "linearisation" or "substitution"; or "truth", where a device worked that out.
+        judged: Which: "linearisation" or "substitution"; or "truth", where a device computed that.
         ratios: How many times sharper the step's bound is than the gradient's, for each component of a substitution.
     """
 

@@ -19,13 +19,13 @@ __all__ = ["announce", "write_junit"]
 _MOST = 10
 
 
-def announce(summary: str, wrong: Iterable[tuple[str, str]], say: Callable[[str], None]) -> None:
-    """Write a step summary and say what is wrong, where a workflow of GitHub Actions runs this; nothing elsewhere.
+def announce(summary: str, wrong: Iterable[tuple[str, str]], write_line: Callable[[str], None]) -> None:
+    """Write a step summary, and an annotation for each fault, in a workflow of GitHub Actions; nothing elsewhere.
 
     Args:
         summary: In Markdown.
-        wrong: (title, what is wrong), for each thing that is.
-        say: Prints a line to standard output.
+        wrong: (title, sentence) of each fault.
+        write_line: Writes a line to standard output.
     """
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return
@@ -33,7 +33,7 @@ def announce(summary: str, wrong: Iterable[tuple[str, str]], say: Callable[[str]
         with Path(place).open("a", encoding="utf-8") as file:
             file.write(summary.rstrip() + "\n\n")
     for title, message in list(wrong)[:_MOST]:
-        say(f"::error title={_escaped(title, ':,')}::{_escaped(message)}")
+        write_line(f"::error title={_escaped(title, ':,')}::{_escaped(message)}")
 
 
 def _escaped(text: str, more: str = "") -> str:

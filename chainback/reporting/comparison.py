@@ -91,7 +91,7 @@ class Comparison:
         write_csv(self.frame, path)
 
     def print(self, console: Console | None = None) -> None:
-        """Print the table and what else there is to say."""
+        """Print the table of outcomes, the changes and the remarks."""
         (console or Console()).print(self)
 
     def __rich__(self) -> RenderableType:
@@ -133,7 +133,7 @@ class Comparison:
         return chosen[:_MOST]
 
     def remarks(self) -> list[str]:
-        """Return what else there is to say, a sentence each."""
+        """Return what else matters, a sentence each."""
         return [*self._more(), *self._remarks()]
 
     def _more(self) -> list[str]:

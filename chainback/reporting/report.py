@@ -168,12 +168,12 @@ class Report:
 
     @property
     def sections(self) -> list[Section]:
-        """What the report says, part by part: terminal, Markdown, JUnit and page are made of it."""
+        """The report part by part: terminal, Markdown, JUnit and page are made of it."""
         return report_sections(self)
 
     @property
     def remarks(self) -> list[str]:
-        """What is said beside the table of engines: a sentence a line, then what is rejected, then the verdict."""
+        """The lines beside the table of engines: sentences, then what was rejected, then the verdict."""
         sections = self.sections
         sentences = [line for section in sections for line in section.sentences]
         return [*sentences, *(line for section in sections for line in section.alarms), self.outcome]
@@ -186,7 +186,7 @@ class Report:
         return printed_report(self)
 
     def print(self, console: Console | None = None, *, brief: bool = False) -> None:
-        """Print the table and what else there is to say; briefly, what was rejected and the verdict alone."""
+        """Print the table of engines and the remarks; if brief, only what was rejected and the verdict."""
         (console or Console()).print(printed_verdict(self) if brief else self)
 
     def markdown(self) -> str:

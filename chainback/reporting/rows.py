@@ -54,7 +54,7 @@ def joined_identity(identities: Sequence[dict[str, str]]) -> dict[str, str]:
 
 
 def sharp_share(rows: Sequence[Row]) -> float:
-    """Return the share of the components that were judged sharply; NaN where the rows do not say."""
+    """Return the share of the components that were judged sharply; NaN where no row has it."""
     judged = [row for row in rows if not np.isnan(row.get("sharp", np.nan))]
     sizes = [row.get("components", row.get("points", 0)) for row in judged]
     return sum(row["sharp"] * n for row, n in zip(judged, sizes, strict=True)) / sum(sizes) if sum(sizes) else np.nan

@@ -83,11 +83,11 @@ def _with_curve(row: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where a run that was cut off had got to.
+    """How far an unfinished run had come.
 
     Attributes:
         state: Batches done, tasks done, and what was counted.
-        elapsed_s: How long it had taken.
+        elapsed_s: Seconds it had taken.
     """
 
     state: tuple[int, int, RunTotals] = field(default_factory=lambda: (0, 0, RunTotals()))
@@ -104,7 +104,7 @@ def _run_of(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def resumed(folder: str | os.PathLike[str], facts: dict[str, Any]) -> Resumed:
-    """Return where the run in a folder had got to; the beginning where there is none.
+    """Return how far the run in a folder had come; the beginning where there is none.
 
     Args:
         folder: What `verify` was writing to.
@@ -230,7 +230,7 @@ def _shard(folder: str | os.PathLike[str]) -> tuple[str, dict[str, Any], Callabl
 
 
 def _joined(facts: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """Join what two shards say of how they went; of the rest the first is kept."""
+    """Join the facts of two shards on how they went; of other facts the first is kept."""
     if not facts:
         return more
     joined = facts | {

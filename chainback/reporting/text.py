@@ -19,7 +19,7 @@ __all__ = [
     "run_title",
 ]
 
-#: What a row says it is about and how far off it is, in this order.
+#: The columns that name a row, and those that say how far off it is, in this order.
 _IN_WORDS = (
     *("engine", "engine_a", "engine_b", "ensemble", "depth", "width"),
     *("activation", "function", "quantity", "argument", "method", "execution", "second", "margin_max", "worst_z"),

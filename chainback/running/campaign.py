@@ -87,7 +87,7 @@ def run_campaign(
         with jax.default_device(platforms[0].device):
             run.go(progress, start)
     except KeyboardInterrupt:
-        stopped = f"interrupted after {sum(t.cases for t in judge.totals.tallies.values()):,} answers"
+        stopped = f"interrupted after {sum(t.cases for t in judge.totals.tallies.values()):,} results"
     return report(stopped)
 
 

@@ -11,9 +11,13 @@ from rich.console import Console
 
 from chainback.errors import UsageError
 from chainback.judging.tally import Rejection
+from chainback.reporting import report as report_module
 from chainback.reporting.files import read_csv
+from chainback.reporting.pages.html import report_page, text
 from chainback.reporting.report import Report
 from chainback.reporting.schema import frame_of
+from chainback.reporting.sections.report_sections import report_sections
+from chainback.reporting.sections.section import JunitCase, Section, Table
 
 
 def row(engine="e", verdict="accepted", **more):
@@ -130,13 +134,13 @@ def test_junit_counts_and_explains(tmp_path) -> None:
     rows = (row(), row(verdict="rejected", note="id: db_1[0] <&>"), row(verdict="not run", note="too deep"))
     pairs = ({"engine_a": "e", "engine_b": "f", "verdict": "rejected"}, {"engine_a": "e", "verdict": "accepted"})
     sweeps = ({"activation": "elu", "verdict": "rejected"},)
-    made = report(*rows, agreement=pairs, activations=sweeps, complete=False, stopped="interrupted after 3 answers")
+    made = report(*rows, agreement=pairs, activations=sweeps, complete=False, stopped="interrupted after 3 results")
     made.write_junit(tmp_path / "junit.xml")
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
     counts = {name: suite.get(name) for name in ("tests", "failures", "skipped", "errors")}
     assert counts == {"tests": "7", "failures": "3", "skipped": "1", "errors": "1"}
     assert suite[1][0].get("message") == "id: db_1[0] <&>"
-    assert suite[6][0].get("message") == "interrupted after 3 answers"
+    assert suite[6][0].get("message") == "interrupted after 3 results"
     report(row()).write_junit(tmp_path / "junit.xml")
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("errors")) == ("1", "0")
@@ -179,8 +183,8 @@ def test_rejections_are_printed_even_when_quiet() -> None:
 
 
 def test_an_incomplete_run_says_so() -> None:
-    assert "INCOMPLETE: interrupted after 5 answers." in printed(
-        report(row(), complete=False, stopped="interrupted after 5 answers")
+    assert "INCOMPLETE: interrupted after 5 results." in printed(
+        report(row(), complete=False, stopped="interrupted after 5 results")
     )
 
 
@@ -214,3 +218,31 @@ def test_every_table_says_how_sharp_it_is() -> None:
         "activation sweeps: 1 of 1 rows accepted, 0 rejected; 50.0% sharp.",
     ):
         assert sentence in text
+
+
+def test_a_section_more_is_in_every_printed_form(tmp_path, monkeypatch) -> None:
+    """There is one list of sections: what is added to it is printed, summarised, tested and on the page."""
+    planted = Section(
+        "Planted",
+        "A lead.",
+        [Table(("what",), [["a cell"]])],
+        sentences=["A sentence."],
+        alarms=["REJECTED an alarm"],
+        tests=[JunitCase("planted", "a test", "rejected", "its message")],
+    )
+    made = report(row())
+    monkeypatch.setattr(report_module, "report_sections", lambda report: [*report_sections(report), planted])
+    made.write_junit(tmp_path / "junit.xml")
+    forms = {
+        "terminal": (printed(made), ("A sentence.", "REJECTED an alarm")),
+        "brief": (printed(made, brief=True), ("REJECTED an alarm",)),
+        "Markdown": (made.markdown(), ("* A sentence.", "* REJECTED an alarm")),
+        "JUnit": ((tmp_path / "junit.xml").read_text(), ("chainback.planted", "a test", "its message")),
+        "page": (report_page(made), ("Planted", "A lead.", "a cell", "A sentence.", "REJECTED an alarm")),
+        "log": (text(made), ("#### Planted", "A lead.", "a cell")),
+    }
+    for form, (content, words) in forms.items():
+        assert [word for word in words if word not in content] == [], form
+    assert "A sentence." not in printed(made, brief=True)
+    monkeypatch.undo()
+    assert "A sentence." not in printed(made), "the negative control"

@@ -190,6 +190,17 @@ def test_shards_of_schema_1_cannot_be_merged(tmp_path: Path) -> None:
         merge([as_schema_1(tmp_path / "shard")])
 
 
+def test_a_run_of_schema_1_is_not_resumed(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"engines": ["reverse-scan"], **SMALL, "activations": False, "duration": 60.0}
+    verify(**asked, output=tmp_path)
+    counts = json.loads((tmp_path / "counts.json").read_text())
+    counts["run"]["schema"] = 1
+    counts["tallies"] = [{"informative": 1}]
+    (tmp_path / "counts.json").write_text(json.dumps(counts))
+    with pytest.raises(UsageError, match="holds another run: it has another schema"):
+        verify(**asked, output=tmp_path, resume=True)
+
+
 def test_rejections_are_read_back_exactly(written: Path) -> None:
     report = Report.read(written)
     rows = read_csv(written / "rejections.csv")

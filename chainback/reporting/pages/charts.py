@@ -46,7 +46,7 @@ __all__ = [
 _BOUND = {"color": GREY, "dash": "dash", "width": 2}
 _BOUND_MEDIAN = {"color": GREY, "dash": "dash", "width": 1}
 _LARGEST = {"color": GREY, "dash": "dot", "width": 1.5}
-#: Lines that lie upon each other are seen all the same: those drawn first are broader.
+#: Lines may lie upon each other: those drawn first are broader.
 _WIDTHS = {"forward": 5.0, "reverse": 3.2}
 _WIDTH = 1.6
 #: How far a level line reaches to either side of its depth, as a factor.
@@ -80,15 +80,18 @@ _MOST_U = 1e12
 
 def legend_of_engines(engines: Sequence[str]) -> Legend:
     """Return (name, colour, dash) of each engine, and of the lines that are none."""
-    drawn = line_styles(engines)
-    names = [(name, drawn[name]["color"], drawn[name]["dash"]) for name in engines]
+    styles = line_styles(engines)
+    names = [(name, styles[name]["color"], styles[name]["dash"]) for name in engines]
     return [*names, ("largest of any engine", GREY, "dot"), ("bound", GREY, "dash")]
 
 
 def legend_of_markers(engines: Sequence[str]) -> Legend:
     """Return (name, colour, marker) of each engine, and the line of the bound."""
-    drawn = line_styles(engines)
-    return [*((name, drawn[name]["color"], _MARKERS[drawn[name]["dash"]]) for name in engines), ("bound", GREY, "dash")]
+    styles = line_styles(engines)
+    return [
+        *((name, styles[name]["color"], _MARKERS[styles[name]["dash"]]) for name in engines),
+        ("bound", GREY, "dash"),
+    ]
 
 
 def legend_of_sweeps() -> Legend:
@@ -112,9 +115,9 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
     """
     rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines = list(dict.fromkeys(rows["engine"]))
-    drawn, figures = line_styles(engines), {}
-    drawn_by = [name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]
-    axis = decades(rows[drawn_by].clip(upper=_TOP_U))
+    styles, figures = line_styles(engines), {}
+    statistics = [name for name in ("error_u_p50", "error_u_p99", "error_u_max") if name in rows]
+    axis = decades(rows[statistics].clip(upper=_TOP_U))
     for ensemble in sorted(set(rows["ensemble"])):
         its = rows[rows["ensemble"] == ensemble]
         by_depth, figure = its.groupby("depth"), go.Figure()
@@ -127,10 +130,10 @@ def errors_by_depth(tolerance: pd.DataFrame) -> dict[str, go.Figure]:
                 figure.data[-1].update(fill=fill, fillcolor="rgba(136,136,136,0.15)")
         for name in engines:
             one = its[its["engine"] == name].groupby("depth")
-            broad = {**drawn[name], "width": _WIDTHS.get(name.partition("-")[0], _WIDTH)}
+            broad = {**styles[name], "width": _WIDTHS.get(name.partition("-")[0], _WIDTH)}
             figure.add_trace(_line(one["error_u_p99"].max(), name, broad))
             if "error_u_p50" in its:
-                thin = {**drawn[name], "width": broad["width"] / 2}
+                thin = {**styles[name], "width": broad["width"] / 2}
                 median = _line(one["error_u_p50"].max(), f"{name} (median)", thin)
                 figure.add_trace(median.update(opacity=0.55, showlegend=False, mode="lines"))
         figure.add_trace(_line(by_depth["error_u_max"].max(), "largest of any engine", _LARGEST))
@@ -147,7 +150,7 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
     rows: Any = tolerance[tolerance["execution"] == "batched"]
     engines, ensembles = list(dict.fromkeys(rows["engine"])), sorted(set(rows["ensemble"]), reverse=True)
     largest = rows.groupby(["engine", "ensemble"])["margin_max"].max()
-    drawn, figure = line_styles(engines), go.Figure()
+    styles, figure = line_styles(engines), go.Figure()
     for place, name in enumerate(engines):
         shift = 0.7 * (0.5 - (place + 0.5) / len(engines))
         margins = [float(largest.get((name, ensemble), np.nan)) for ensemble in ensembles]
@@ -159,7 +162,7 @@ def margins_by_ensemble(tolerance: pd.DataFrame) -> go.Figure:
                 text=ensembles,
                 name=name,
                 mode="markers",
-                marker={"color": drawn[name]["color"], "symbol": _MARKERS[drawn[name]["dash"]], "size": 7},
+                marker={"color": styles[name]["color"], "symbol": _MARKERS[styles[name]["dash"]], "size": 7},
                 hovertemplate="%{text}: %{customdata:.3g}<extra>%{fullData.name}</extra>",
             )
         )
@@ -260,10 +263,10 @@ def by_version(engines: pd.DataFrame, column: str, name: str) -> go.Figure:
         name: Of the axis.
     """
     names, versions = list(dict.fromkeys(engines["engine"])), list(dict.fromkeys(engines["jax"]))
-    drawn, figure = line_styles(names), go.Figure()
+    styles, figure = line_styles(names), go.Figure()
     for engine in names:
         values = engines[engines["engine"] == engine].set_index("jax")[column].reindex(versions)
-        figure.add_trace(_line(values, engine, drawn[engine], ""))
+        figure.add_trace(_line(values, engine, styles[engine], ""))
     styled(figure, "jax", name, height=300).update_xaxes(type="category")
     return figure.update_yaxes(**fine(engines[column]))
 

@@ -1,4 +1,4 @@
-"""Pictures, drawn by plotly: as interactive HTML that needs no network, and as SVG or PNG where a Chrome is at hand."""
+"""Pictures by plotly: interactive HTML that needs no network, and SVG or PNG where a Chrome is installed."""
 
 from __future__ import annotations
 
@@ -212,13 +212,13 @@ def draw_matrices(matrices: Mapping[str, pd.DataFrame]) -> go.Figure:
     )
     for place, matrix in enumerate(matrices.values(), start=1):
         values = matrix.to_numpy(dtype=float)
-        shown = np.where(values == 0, np.nan, np.arcsinh(values))
-        most = float(np.nanmax(np.abs(shown), initial=1e-30))
+        colours = np.where(values == 0, np.nan, np.arcsinh(values))
+        most = float(np.nanmax(np.abs(colours), initial=1e-30))
         fits = values.shape[1] <= _MOST_WRITTEN
         heatmap = go.Heatmap(
             x=[str(name) for name in matrix.columns],
             y=[str(name) for name in matrix.index],
-            z=shown,
+            z=colours,
             zmin=-most,
             zmax=most,
             customdata=values,
@@ -268,9 +268,9 @@ def save_all(pictures: Mapping[Path, go.Figure]) -> None:
     try:
         first.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".chainback.", dir=first.parent) as place:
-            drawn = [Path(place) / path.name for path in targets]
-            _export(figures, drawn, first.name)
-            for picture, path in zip(drawn, targets, strict=True):
+            made = [Path(place) / path.name for path in targets]
+            _export(figures, made, first.name)
+            for picture, path in zip(made, targets, strict=True):
                 os.replace(picture, path)
     except OSError as error:
         raise UsageError(f"cannot write {first}: {error.strerror}: choose a place that can be written") from None
@@ -291,8 +291,8 @@ def _export(figures: Sequence[go.Figure], files: Sequence[Path], name: str) -> N
 
 
 def _first_words(error: BaseException) -> str:
-    """Return the first line of what an exporter's exception says, which may begin with an empty one, or be a tuple."""
-    said: Any = error.args
-    while isinstance(said, tuple) and said:
-        said = said[0]
-    return next(filter(None, map(str.strip, str(said).splitlines())), type(error).__name__).rstrip(".")
+    """Return the first line of an exporter's exception, whose message may begin with an empty line or be a tuple."""
+    message: Any = error.args
+    while isinstance(message, tuple) and message:
+        message = message[0]
+    return next(filter(None, map(str.strip, str(message).splitlines())), type(error).__name__).rstrip(".")

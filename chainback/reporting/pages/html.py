@@ -1,7 +1,7 @@
-"""Pages: what a report, a comparison or a history says, as one HTML file that needs no network, and no plotly to be read.
+"""HTML pages: the sections of a report, a comparison or a history as one file that needs no network.
 
-Charts are drawn in the browser by plotly's own bundle, the only one that its Python package has: 4.8 MB, which stand in the
-page once, compressed (1.9 MB). Where plotly is not installed the page has all its tables and says how to get the charts.
+Charts are drawn in the browser by plotly's own bundle, which is in the page once, compressed. Without plotly a page has all
+its tables, and names the command that installs it.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def document(
         word: Its heading.
         title: What it is about.
         details: What produced it, in one line.
-        remarks: What else there is to say.
+        remarks: Sentences above the sections.
         sections: Its parts; those with nothing to show are left out.
     """
     charts = plotting()

@@ -24,7 +24,7 @@ Legend = list[tuple[str, str, str]]
 
 
 def styled(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
-    """Leave background, text and rules to the page; plotly's own template is 7 KB in each figure."""
+    """Style a chart: background, text and rules are left to the page, and plotly's own template is left out."""
     axis = {"showgrid": True, "zeroline": False, "automargin": True, "fixedrange": True}
     figure.update_layout(
         template=None,
@@ -43,8 +43,8 @@ def styled(figure: go.Figure, x: str, y: str, height: int = 240) -> go.Figure:
 def decades(values: Any, least: float = LEAST_U) -> dict[str, Any]:
     """Return the range and ticks of a logarithmic axis that is to be the same in all charts: whole powers of ten."""
     numbers = np.asarray(values, dtype=float)
-    shown = np.log10(np.maximum(numbers[np.isfinite(numbers)], least)) if np.isfinite(numbers).any() else np.zeros(1)
-    low, high = int(np.floor(shown.min() + 1e-9)), int(np.ceil(shown.max() + 0.1))
+    powers = np.log10(np.maximum(numbers[np.isfinite(numbers)], least)) if np.isfinite(numbers).any() else np.zeros(1)
+    low, high = int(np.floor(powers.min() + 1e-9)), int(np.ceil(powers.max() + 0.1))
     air = max(0.15, 0.05 * (high - low))
     return {"range": [low - air, high], **ticks(range(low, high + 1, 1 + (high - low) // 7), least)}
 
@@ -92,8 +92,8 @@ def positive(value: float, least: float, most: float = 1e300) -> float | None:
 def as_picture(chart: go.Figure, title: str) -> go.Figure:
     """Return a chart of a page as a picture by itself: with a title, a legend, black on white."""
     figure = go.Figure(chart)
-    drawn = [*figure.data, *figure.layout.shapes]
-    below = 50 + 18 * -(-len({item.name for item in drawn if item.name and item.showlegend is not False}) // 3)
+    items = [*figure.data, *figure.layout.shapes]
+    below = 50 + 18 * -(-len({item.name for item in items if item.name and item.showlegend is not False}) // 3)
     figure.update_layout(
         width=_PICTURE_WIDTH,
         height=int(figure.layout.height) + 20 + below,

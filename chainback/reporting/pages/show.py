@@ -1,4 +1,4 @@
-"""A written report, shown again: its page made anew, its charts as pictures."""
+"""`show`: the page of a written report made again, and its charts as pictures."""
 
 from __future__ import annotations
 

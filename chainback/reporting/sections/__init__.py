@@ -1,4 +1,4 @@
-"""Sections: what a report, a comparison or a history says, part by part, for every printed form. No JAX, no plotly.
+"""Sections: the parts of a report, a comparison or a history, for every printed form. No JAX, no plotly.
 
 In reading order:
 

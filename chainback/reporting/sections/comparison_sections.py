@@ -37,7 +37,7 @@ _LEADS = {
 
 
 def comparison_sections(comparison: Comparison) -> list[Section]:
-    """Return the sections of a comparison, without those that have nothing to say."""
+    """Return the sections of a comparison, without empty ones."""
     made = (
         Section("Rows by outcome", "How many rows of each table came to what.", [comparison.counts()]),
         _verdicts(comparison),
@@ -56,7 +56,7 @@ def _any_moved(comparison: Comparison) -> bool:
 
 
 def _verdicts(comparison: Comparison) -> Section | None:
-    """Count the verdicts of both sides, table by table: what a gate would have said before, and says now."""
+    """Count the verdicts of both sides, table by table: a gate's outcome before, and now."""
     counts: dict[str, tuple[Counter[str], Counter[str]]] = {}
     for row in records(comparison.frame):
         for side, counter in zip(("old", "new"), counts.setdefault(row["table"], (Counter(), Counter())), strict=True):
@@ -80,7 +80,7 @@ def _verdicts(comparison: Comparison) -> Section | None:
 def _changed(comparison: Comparison, worse: bool) -> Section | None:
     """List the rows that got worse, open, or what else changed, folded."""
     rows = [row for row in comparison.notable() if bool(row["worse"]) is worse]
-    shown = [
+    listed = [
         [
             ("WORSE " if worse else "") + row["outcome"],
             f"{row['table']}: {row['row']}",
@@ -89,10 +89,10 @@ def _changed(comparison: Comparison, worse: bool) -> Section | None:
         ]
         for row in rows[: MOST_ROWS if worse else _MOST_OTHERS]
     ]
-    if not shown:
+    if not listed:
         return None
-    more = f" The first {len(shown)} of {len(rows):,}; all are in comparison.csv." if len(rows) > len(shown) else ""
-    table = Table(("outcome", "row", "what moved", "margin", "rms u"), shown)
+    more = f" The first {len(listed)} of {len(rows):,}; all are in comparison.csv." if len(rows) > len(listed) else ""
+    table = Table(("outcome", "row", "what moved", "margin", "rms u"), listed)
     if worse:
         lead = f"Rejected or known to be wrong where they were not, drifted away from zero, or missing.{more}"
         return Section("What got worse", lead, [table])
@@ -101,7 +101,7 @@ def _changed(comparison: Comparison, worse: bool) -> Section | None:
 
 
 def _old_against_new(comparison: Comparison, figure_of: str) -> Section | None:
-    """Draw each row by its old figure and its new one, and say how many rose and fell."""
+    """Return how many rows rose and fell in a figure, and a chart of old against new."""
     rows, old, new = [], f"{figure_of}_old", f"{figure_of}_new"
     frame: Any = comparison.frame
     for table, its in frame.groupby("table", sort=False):

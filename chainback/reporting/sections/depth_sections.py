@@ -1,4 +1,4 @@
-"""What a report says of errors by depth and of margins by ensemble, with charts."""
+"""Sections on errors by depth and margins by ensemble, with charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says, part by part: the one list of sections behind terminal, Markdown, JUnit and page."""
+"""The sections of a report: the one list behind terminal, Markdown, JUnit and page."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _WORST = 12
 
 
 def report_sections(report: Report) -> list[Section]:
-    """Return the sections of a report, in their order; those of tables without rows say nothing."""
+    """Return the sections of a report, in their order; those of tables without rows are empty."""
     return [
         _engines(report),
         _worst_cases(report),
@@ -96,7 +96,7 @@ def _caption(environment: dict[str, Any]) -> str:
 def _left_undecided(rows: Sequence[Row]) -> Iterator[str]:
     if undecided := sum(row["undecided"] for row in rows):
         why = "some order of evaluation overflows there, or underflow outweighs the gradient"
-        yield f"{undecided:,} answers were left undecided: {why}."
+        yield f"{undecided:,} results were left undecided: {why}."
 
 
 def _blunt(rows: Sequence[Row], floor: float) -> Iterator[str]:
@@ -165,7 +165,7 @@ def _steps(frame: Any) -> Section:
         "substitution": "The triangular engines show their system: its linearisation is judged against the truth, its "
         "substitution against the exact solution of what they computed, by a bound so many times sharper than the "
         "gradient's (median).",
-        "truth": "A device worked out the truth and the bounds: they are judged against NumPy's, to 2⁻²⁰ of each bound.",
+        "truth": "A device computed the truth and the bounds: they are judged against NumPy's, to 2⁻²⁰ of each bound.",
     }
     lead = " ".join(lead for judged, lead in leads.items() if judged in steps)
     return replace(section, lead=lead, tables=[Table(("judged", "engine", "margin", "sharper", "rows"), table)])

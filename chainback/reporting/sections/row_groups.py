@@ -52,7 +52,7 @@ class RowGroup:
 
 
 def section_of(title: str, *groups: RowGroup, sentences: Sequence[str] = ()) -> Section:
-    """Return a section that says of some groups of rows how many are accepted, and which are not; without tables."""
+    """Return a section on groups of rows: how many are accepted, and which are not; without tables."""
     return Section(
         title,
         sentences=[*filter(None, (group.sentence() for group in groups)), *sentences],

@@ -16,7 +16,7 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `mark` gives a cell a class of its own, by row and column."""
+    """A table: `mark` returns the class of a cell by row and column."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -62,10 +62,10 @@ class Section:
         title: Its heading on a page and in a log.
         lead: What is seen there.
         tables: Tables that are open on the page.
-        folded: Tables that are shown when they are opened, and in print.
+        folded: Tables that are closed on the page until they are opened, and open in print.
         draw: Returns its charts, given the module `pages.charts`; None of a section without charts.
-        sentences: What terminal and Markdown say of it, each in a sentence.
-        alarms: What is said even where only the verdict is asked for: rejections, an incomplete run.
+        sentences: Its lines on a terminal and in Markdown.
+        alarms: Its lines even where only the verdict is asked for: rejections, an incomplete run.
         tests: Its rows as test cases.
     """
 

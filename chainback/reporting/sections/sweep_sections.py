@@ -1,4 +1,4 @@
-"""What a report says of functions by themselves: activations over z, elementary functions at points where they are hard."""
+"""Sections on functions by themselves: activations over z, elementary functions at points where they are hard."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chainback.reporting.text import is_number, number
 
 __all__ = ["activations", "functions"]
 
-#: How many rows are shown where none is rejected.
+#: How many rows are listed where none is rejected.
 _FEW = 12
 #: An error in u by which half of the digits are lost.
 _HALF = 1.0 / FLOAT32.unit_roundoff**0.5
@@ -60,7 +60,7 @@ def activations(frame: Any, curves: Any) -> Section:
 
 
 def _half_lost(row: dict[str, Any]) -> str:
-    """Say in which bins of z half of the digits or more are lost, as "−104 … −9.1, 9.1 … 104"."""
+    """Return in which bins of z half of the digits or more are lost, as "−104 … −9.1, 9.1 … 104"."""
     spans: list[list[str]] = []
     before = False
     for name, error in row.items():
