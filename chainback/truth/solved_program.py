@@ -1,0 +1,152 @@
+"""A program solved: its tape, its gradient, and every bound that a judge needs.
+
+The derived bound is made first. Where it is sharp for every component nothing else is needed; where it is not, rounding
+errors are sampled, and what they say of each variable also says which kinks, branches and overflows are within reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from chainback.operations.primitives.record import Precision, is_float
+from chainback.problems.program import Program
+from chainback.truth.interpreter import read
+from chainback.truth.sampled_bound import Sampled, sample
+from chainback.truth.tape import Tape
+from chainback.truth.tape_bound import Adjoints, ForwardErrors, adjoints, forward_errors
+
+__all__ = ["Solved", "solve_program"]
+
+Array = np.ndarray
+#: A bound above this share of the reference is not sharp.
+_SHARP = 1e-3
+#: How many σ̂ a variable may be off when it is asked whether a kink, a branch or an overflow is within its reach.
+_REACH = 8.0
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A program, its truth, and the bounds of a run in its own dtypes.
+
+    Attributes:
+        program: The program.
+        tape: Read in float64.
+        errors: How far each variable of a run may lie from it.
+        adjoints: The gradient and its derived bound.
+        adjoints64: The same for a run in float64.
+        errors64: Likewise.
+        sampled: Sampled deviations; None where every bound is sharp.
+        of_choices: What other choices at kinks and ties may change, alone; None likewise.
+        undecided: Why nothing can be decided, or "".
+    """
+
+    program: Program
+    tape: Tape
+    errors: ForwardErrors
+    adjoints: Adjoints
+    adjoints64: Adjoints
+    errors64: ForwardErrors
+    sampled: Sampled | None
+    of_choices: Adjoints
+    undecided: str
+
+    def _of(self, found: list[Array | None], k: int) -> Array:
+        value = found[k]
+        return np.zeros(np.shape(self.program.arguments[k])) if value is None else np.asarray(value)
+
+    def gradient(self, k: int) -> Array:
+        """The truth of the gradient with respect to input k."""
+        return self._of(self.adjoints.gradient, k)
+
+    def choices(self, k: int) -> Array:
+        """What other choices at kinks and ties may change of it."""
+        return self._of(self.of_choices.bound, k)
+
+    @property
+    def bounds(self) -> list[Array]:
+        """The derived bound of each input's gradient."""
+        return [self._of(self.adjoints.bound, k) for k in range(len(self.tape.inputs))]
+
+    @property
+    def bounds64(self) -> list[Array]:
+        """The derived bound of a run in float64, both of the truth and of what is read beside it."""
+        return [2.0 * self._of(self.adjoints64.bound, k) for k in range(len(self.tape.inputs))]
+
+    def reading_errors(self, derivative: Tape) -> list[Array]:
+        """Return how far the results of a derivative program, read in float64, may lie from what it means.
+
+        Its own roundings in float64; and constants of its own: JAX writes those of its rules in float32, so that a literal which
+        is no short dyadic number, and none of the program's, enters with an error of u |c|.
+        """
+        ours = {
+            float(self.tape.values[k])
+            for k in self.tape.literals
+            if np.ndim(self.tape.values[k]) == 0 and is_float(self.tape.dtypes[k])
+        }
+        inexact = {}
+        for k in derivative.literals:
+            value = derivative.values[k]
+            if (
+                is_float(derivative.dtypes[k])
+                and np.ndim(value) == 0
+                and float(value) not in ours
+                and not _short(float(value))
+            ):
+                inexact[k] = np.asarray(abs(float(value)) * Precision().u(derivative.dtypes[k]))
+        found = forward_errors(derivative, Precision("float64"), inexact)
+        return [found.variables[k] for k in derivative.outputs]
+
+
+def _short(value: float) -> bool:
+    """Whether a number has at most 12 significant bits: written as meant."""
+    if not np.isfinite(value) or value == 0.0:
+        return True
+    mantissa = np.frexp(value)[0] * 2.0**12
+    return mantissa == np.trunc(mantissa)
+
+
+def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> Solved:
+    """Solve a program in float64, and bound what rounding may do to it.
+
+    Args:
+        program: The program.
+        how: The arithmetic of the runs that will be judged.
+        runs: K, samples of rounding errors where the derived bound is not sharp; 0 for none.
+        seed: Decides them.
+
+    Raises:
+        MissingRule: A primitive has no record.
+    """
+    tape = read(program.jaxpr, program.arguments)
+    seeds = {tape.outputs[k]: value.astype(np.float64) for k, value in program.cotangents.items()}
+    errors = forward_errors(tape, how)
+    found = adjoints(tape, errors, seeds, how)
+    exactly = Precision("float64")
+    errors64 = forward_errors(tape, exactly)
+    found64 = adjoints(tape, errors64, seeds, exactly)
+    sampled, undecided, near = None, errors.undecided, errors
+    if runs and not _sharp(program, found, errors):
+        sampled = sample(program.jaxpr, program.arguments, tape, found.gradient, seeds, how, runs=runs, seed=seed)
+        if sampled.parted:
+            undecided = "its course depends on rounding: a loop ends sooner or later, or a branch is another"
+        else:
+            near = forward_errors(tape, how, limits=[_REACH * σ for σ in sampled.variables])
+            undecided = near.undecided
+    choices = adjoints(tape, near, seeds, how, choices_only=True)
+    return Solved(program, tape, errors, found, found64, errors64, sampled, choices, undecided)
+
+
+def _sharp(program: Program, found: Adjoints, errors: ForwardErrors) -> bool:
+    """Whether every bound is sharp."""
+    if errors.undecided:
+        return False
+    for k in program.judged:
+        reference, bound = found.gradient[k], found.bound[k]
+        if reference is None or bound is None:
+            continue
+        sharp = (bound <= _SHARP * np.abs(reference)) | ((reference == 0.0) & (bound == 0.0))
+        if not np.all(sharp):
+            return False
+    return True
