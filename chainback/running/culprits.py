@@ -6,10 +6,11 @@ from typing import Any
 
 import jax
 import jax.extend as jex
+import jax.extend.core
 import numpy as np
 
 from chainback.operations.primitives.record import is_float
-from chainback.truth.interpreter import as_array, read
+from chainback.truth.interpreter import read
 from chainback.truth.tape import Tape
 
 __all__ = ["culprit"]
@@ -42,6 +43,13 @@ def culprit(tape: Tape, seed: int) -> str:
     return name if worst > 1e-12 or worst != worst else ""
 
 
+def _alone(eqn: Any) -> Any:
+    """Return one equation as a function of its operands."""
+    operands = [v for v in eqn.invars if not hasattr(v, "val")]
+    jaxpr = jex.core.Jaxpr((), operands, eqn.outvars, [eqn], eqn.effects)
+    return jex.core.jaxpr_as_fun(jex.core.ClosedJaxpr(jaxpr, ()))
+
+
 def _kind(name: str) -> str:
     return "custom_jvp" if "jvp" in name else "custom_vjp" if "vjp" in name else name
 
@@ -49,13 +57,13 @@ def _kind(name: str) -> str:
 def _off(eqn: Any, inputs: list[Any], floats: list[int], seeds: list[Any]) -> float:
     """Return how far JAX's derivative of one equation is from ours, relative to ours."""
 
+    alone = _alone(eqn)
+
     def function(*judged: Any) -> Any:
         whole = [jax.numpy.asarray(x, v.aval.dtype) for x, v in zip(inputs, eqn.invars, strict=True)]
         for k, value in zip(floats, judged, strict=True):
             whole[k] = value
-        subfuns, params = eqn.primitive.get_bind_params(eqn.params)
-        found = eqn.primitive.bind(*subfuns, *whole, **params)
-        return found if eqn.primitive.multiple_results else [found]
+        return alone(*(value for value, v in zip(whole, eqn.invars, strict=True) if not hasattr(v, "val")))
 
     def gradient(*judged: Any) -> Any:
         return jax.vjp(function, *judged)[1](
@@ -83,6 +91,3 @@ def _off(eqn: Any, inputs: list[Any], floats: list[int], seeds: list[Any]) -> fl
             else float("nan")
         )
     return off
-
-
-_ = (jex, as_array)

@@ -103,7 +103,7 @@ def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
 
 class _Reader:
     def __init__(self, tape: Tape, disturb: Disturb | None) -> None:
-        self.tape, self.disturb = tape, disturb
+        self.tape, self.disturb, self.custom = tape, disturb, 0
 
     def constant(self, value: Any, aval: Any) -> int:
         dtype = _dtype(aval)
@@ -115,10 +115,12 @@ class _Reader:
             zip(jaxpr.invars, arguments, strict=True)
         )
 
+        custom = self.custom > 0
+
         def variable(atom: Any) -> int:
             if hasattr(atom, "val"):
                 found = self.constant(atom.val, atom.aval)
-                self.tape.literals.append(found)
+                self.tape.literals.append((found, custom))
                 return found
             return env[atom]
 
@@ -140,7 +142,9 @@ class _Reader:
             label = str(
                 params.get("name") or (getattr(open_jaxpr(jaxpr)[0], "debug_info", None) and _called(jaxpr)) or name
             )
+            self.custom += name.startswith("custom_")
             outs = self.call(jaxpr, ins, (*scope, label))
+            self.custom -= name.startswith("custom_")
             if name.startswith("custom_"):
                 self.tape.calls.append((eqn, tuple(ins), tuple(outs), source_of(eqn, (*scope, label))))
             return outs

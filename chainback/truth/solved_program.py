@@ -6,6 +6,7 @@ errors are sampled, and what they say of each variable also says which kinks, br
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,25 +79,31 @@ class Solved:
         """Return how far the results of a derivative program, read in float64, may lie from what it means.
 
         Its own roundings in float64; and constants of its own: JAX writes those of its rules in float32, so that a literal which
-        is no short dyadic number, and none of the program's, enters with an error of u |c|.
+        is no short dyadic number, and none of the program's own outside of custom calls, enters with an error of u |c|.
         """
         ours = {
             float(self.tape.values[k])
-            for k in self.tape.literals
-            if np.ndim(self.tape.values[k]) == 0 and is_float(self.tape.dtypes[k])
+            for k, custom in self.tape.literals
+            if not custom and np.ndim(self.tape.values[k]) == 0 and is_float(self.tape.dtypes[k])
         }
-        inexact = {}
-        for k in derivative.literals:
-            value = derivative.values[k]
-            if (
-                is_float(derivative.dtypes[k])
-                and np.ndim(value) == 0
-                and float(value) not in ours
-                and not _short(float(value))
-            ):
-                inexact[k] = np.asarray(abs(float(value)) * Precision().u(derivative.dtypes[k]))
+        inexact = _rounded_constants(derivative, lambda custom, value: custom or value not in ours)
         found = forward_errors(derivative, Precision("float64"), inexact)
         return [found.variables[k] for k in derivative.outputs]
+
+
+def _rounded_constants(tape: Tape, whether: Callable[[bool, float], bool]) -> dict[int, Array]:
+    """Return the errors of constants that stand for other numbers: of a custom rule and its function, JAX writes √½ in float32.
+
+    Args:
+        tape: The program.
+        whether: Maps (in a custom call, value) to whether it may be such a constant; short dyadic numbers never are.
+    """
+    found = {}
+    for k, custom in tape.literals:
+        dtype, value = tape.dtypes[k], tape.values[k]
+        if is_float(dtype) and np.ndim(value) == 0 and whether(custom, float(value)) and not _short(float(value)):
+            found[k] = np.asarray(abs(float(value)) * Precision().u(dtype))
+    return found
 
 
 def _short(value: float) -> bool:
@@ -121,10 +128,11 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
     """
     tape = read(program.jaxpr, program.arguments)
     seeds = {tape.outputs[k]: value.astype(np.float64) for k, value in program.cotangents.items()}
-    errors = forward_errors(tape, how)
+    written = _rounded_constants(tape, lambda custom, value: custom)
+    errors = forward_errors(tape, how, written)
     found = adjoints(tape, errors, seeds, how)
     exactly = Precision("float64")
-    errors64 = forward_errors(tape, exactly)
+    errors64 = forward_errors(tape, exactly, written)
     found64 = adjoints(tape, errors64, seeds, exactly)
     sampled, undecided, near = None, errors.undecided, errors
     if runs and not _sharp(program, found, errors):
@@ -132,7 +140,7 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
         if sampled.parted:
             undecided = "its course depends on rounding: a loop ends sooner or later, or a branch is another"
         else:
-            near = forward_errors(tape, how, limits=[_REACH * σ for σ in sampled.variables])
+            near = forward_errors(tape, how, written, limits=[_REACH * σ for σ in sampled.variables])
             undecided = near.undecided
     choices = adjoints(tape, near, seeds, how, choices_only=True)
     return Solved(program, tape, errors, found, found64, errors64, sampled, choices, undecided)

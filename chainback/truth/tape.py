@@ -85,7 +85,7 @@ class Tape:
         inputs: The variables of the program's arguments, flat.
         outputs: The variables of its results, flat.
         decisions: Variables on whose value the course of the program depends, each with what depends on it.
-        literals: Constants written in the program.
+        literals: Constants written in the program, each with whether a custom call holds it.
         calls: Custom calls that were entered: the equation, what it reads and defines, and where it was traced from.
     """
 
@@ -95,7 +95,7 @@ class Tape:
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     decisions: list[tuple[int, str]] = field(default_factory=list)
-    literals: list[int] = field(default_factory=list)
+    literals: list[tuple[int, bool]] = field(default_factory=list)
     calls: list[tuple[Any, tuple[int, ...], tuple[int, ...], Source]] = field(default_factory=list)
 
     def variable(self, value: Array, dtype: str) -> int:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chainback.operations.primitives.record import Precision, gamma, is_float
-from chainback.truth.tape import Tape
+from chainback.truth.tape import Equation, Tape
 
 __all__ = ["Adjoints", "ForwardErrors", "adjoints", "forward_errors"]
 
@@ -62,13 +62,18 @@ def forward_errors(
     found = [np.asarray(given.get(k, z)) for k, z in enumerate(zero)]
     coefficients: list[list[Array | None]] = []
     reasons: list[str] = []
+    origins = _Origins(len(tape.values))
     with np.errstate(all="ignore"):
         for equation in tape.equations:
             results = [tape.values[k] for k in equation.outs]
             errors = equation.record.errors(
                 equation.call, results, equation.edges, [found[k] for k in equation.ins], how
             )
+            origins.follow(equation, errors.coefficients)
             for k, error, value in zip(equation.outs, errors.results, results, strict=True):
+                if equation.name in _COMPARED and np.any(error) and origins.same(*equation.ins):
+                    x, y = equation.call.inputs
+                    error = error & (x != y)
                 if is_float(tape.dtypes[k]):
                     # An infinity, or a NaN, that every run has is exact; a finite value that a run may lose is not.
                     error = np.where(np.isfinite(value), error, 0.0)
@@ -91,6 +96,33 @@ def forward_errors(
     return ForwardErrors(found, coefficients, reasons[0] if reasons else "")
 
 
+_COMPARED = frozenset({"eq", "ne", "lt", "le", "gt", "ge"})
+
+
+class _Origins:
+    """Of each variable those whose components it holds, moved or picked: equal numbers of one origin are equal in every run.
+
+    JAX asks whether an operand equals the maximum of which it is one.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._of: list[frozenset[int]] = [frozenset()] * count
+
+    def follow(self, equation: Equation, coefficients: Sequence[Array | None]) -> None:
+        """Follow an equation, where it moves or picks and there is no doubt what."""
+        moves = equation.record.kind in _MOVING or equation.record.picks
+        if not moves or any(E is not None and np.any(E) for E in coefficients):
+            return
+        found = frozenset().union(*(self._of[k] | {k} for k in equation.ins))
+        for k in equation.outs:
+            self._of[k] = found
+
+    def same(self, a: int, b: int) -> bool:
+        """Whether one variable holds components of the other."""
+        return a == b or a in self._of[b] or b in self._of[a]
+
+
+_MOVING = frozenset({"structural"})
 #: Primitives whose operands behind the first are indices.
 _TAKEN = frozenset({"gather", "scatter", "scatter-add", "scatter-sub", "dynamic_slice", "dynamic_update_slice"})
 

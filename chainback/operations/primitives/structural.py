@@ -345,7 +345,24 @@ def _stopped_errors(call: Call, E: Sequence[Array]) -> Array:
     return np.asarray(E[0])
 
 
+def _reshaped(x: Array, call: Call) -> Array:
+    order = call.params.get("dimensions")
+    return np.reshape(x if order is None else np.transpose(x, order), _shape(call))
+
+
+def _reshaped_back(dy: Array, call: Call) -> Array:
+    shape, order = np.shape(call.inputs[0]), call.params.get("dimensions")
+    if order is None:
+        return np.reshape(dy, shape)
+    return np.transpose(np.reshape(dy, [shape[k] for k in order]), np.argsort(order))
+
+
 def _reshape_record(name: str, **options: Any) -> Structural:
+    """Return the record of a reshape; JAX's own, of an array that is transposed before, where `dimensions` says so."""
+    return _one_to_one(name, _reshaped, _reshaped_back, **options)
+
+
+def _same_order_record(name: str, **options: Any) -> Structural:
     return _one_to_one(
         name,
         lambda x, call: np.reshape(x, _shape(call)),
@@ -370,8 +387,8 @@ class _Stopped(Structural):
 
 register(
     _reshape_record("reshape"),
-    _reshape_record("squeeze"),
-    _reshape_record("expand_dims"),
+    _same_order_record("squeeze"),
+    _same_order_record("expand_dims"),
     _one_to_one("broadcast_in_dim", _broadcast, _broadcast_back),
     _one_to_one("transpose", lambda x, call: np.transpose(x, call.params["permutation"]), _transposed_back),
     _one_to_one(
