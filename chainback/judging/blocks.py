@@ -74,6 +74,7 @@ def judge_block(
     *,
     sampled: Array | None = None,
     choices: Array | None = None,
+    magnitude: Array | None = None,
     dtype: str = "",
     undecided: str = "",
 ) -> Block:
@@ -85,6 +86,7 @@ def judge_block(
         bound: The derived bound of each component.
         sampled: The sampled bound; None where none was made.
         choices: What other choices at kinks and ties alone may change.
+        magnitude: Of the terms that cancel in each component: an exact zero of a sum is judged by what it sums.
         dtype: That `got` must have; "" for any.
         undecided: Why nothing can be decided, or "".
     """
@@ -116,7 +118,9 @@ def judge_block(
         allowed = np.where(by_derived, bound, bound if statistical is None else np.fmin(bound, statistical))
         right = (error <= allowed) & ~(np.isnan(result) & ~np.isnan(reference))
         margin = np.where(error == 0.0, 0.0, error / allowed)
-    vacuous = ~by_derived & (statistical is None)
+    vacuous = ~by_derived & ~by_kink & (allowed > np.abs(reference)) & (error > 0.0)
+    if magnitude is not None and sampled is not None:
+        vacuous &= ~(allowed <= _SHARP * magnitude)
     sharp = int(np.count_nonzero((allowed <= limit) | ((reference == 0.0) & (allowed == 0.0))))
     largest = float(np.max(np.where(np.isnan(margin), np.inf, margin), initial=0.0))
     counts = (
@@ -146,6 +150,6 @@ def judge_block(
             int(wrong.sum()),
         )
         return Block(*counts, Verdict.REJECTED, "", worst)
-    if size and np.all(vacuous & (bound > np.abs(reference)) & (reference != 0.0)):
-        return Block(*counts, Verdict.UNDECIDED, "every bound is larger than the truth")
+    if size and np.all(vacuous):
+        return Block(*counts, Verdict.UNDECIDED, "every bound is larger than the truth: no digit is certain")
     return Block(*counts, Verdict.ACCEPTED)

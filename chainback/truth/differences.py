@@ -37,7 +37,11 @@ class Slope:
 
 
 def one_sided(
-    closed: Any, arguments: Sequence[Array], direction: Mapping[int, Array], seeds: Mapping[int, Array]
+    closed: Any,
+    arguments: Sequence[Array],
+    direction: Mapping[int, Array],
+    seeds: Mapping[int, Array],
+    u: float = 2.0**-53,
 ) -> Slope:
     """Return the slope of a program's values along a direction.
 
@@ -46,10 +50,11 @@ def one_sided(
         arguments: Where.
         direction: By input.
         seeds: By output.
+        u: Unit roundoff of the values: float64's, but for a program that looks at the bits of a float32.
     """
     at, size = _sum(closed, arguments, {}, seeds, 0.0)
     found = [
-        _extrapolated(closed, arguments, {k: sign * d for k, d in direction.items()}, seeds, at, size)
+        _extrapolated(closed, arguments, {k: sign * d for k, d in direction.items()}, seeds, at, size, u)
         for sign in (1.0, -1.0)
     ]
     (right, right_error), (left, left_error) = found
@@ -72,11 +77,12 @@ def _extrapolated(
     seeds: Mapping[int, Array],
     at: float,
     size: float,
+    u: float,
 ) -> tuple[float, float]:
     """Return the limit of forward quotients, and how well it is known."""
     steps = [_STEP / 2**k for k in range(_HALVINGS)]
     table = [(_sum(closed, arguments, direction, seeds, h)[0] - at) / h for h in steps]
-    noise = 64.0 * 2.0**-53 * size / steps[-1]
+    noise = 64.0 * u * size / steps[-1]
     best, error = table[-1], abs(table[-1] - table[-2])
     for order in range(1, _HALVINGS):
         table = [(2**order * table[k + 1] - table[k]) / (2**order - 1) for k in range(len(table) - 1)]

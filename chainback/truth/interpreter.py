@@ -284,7 +284,7 @@ class _StackMap:
         return dy[self.row]
 
 
-_UNSTACK: Primitive = Structural("unstack", move=lambda arrays, call: list(arrays[0]), maps=_unstacked_maps)
+_UNSTACK: Primitive = Structural("unstack rows", move=lambda arrays, call: list(arrays[0]), maps=_unstacked_maps)
 _STACK: Primitive = Structural(
     "stack rows",
     move=lambda arrays, call: np.stack(arrays),

@@ -41,6 +41,7 @@ class Solved:
         sampled: Sampled deviations; None where every bound is sharp.
         of_choices: What other choices at kinks and ties may change, alone; None likewise.
         undecided: Why nothing can be decided, or "".
+        bits: Whether the value passes through the bits of a float, which have no derivative: then only differences tell.
     """
 
     program: Program
@@ -52,6 +53,7 @@ class Solved:
     sampled: Sampled | None
     of_choices: Adjoints
     undecided: str
+    bits: bool = False
 
     def _of(self, found: list[Array | None], k: int) -> Array:
         value = found[k]
@@ -60,6 +62,10 @@ class Solved:
     def gradient(self, k: int) -> Array:
         """The truth of the gradient with respect to input k."""
         return self._of(self.adjoints.gradient, k)
+
+    def magnitude(self, k: int) -> Array:
+        """Λ: the magnitude of the terms of which it is the sum."""
+        return self._of(self.adjoints.magnitude, k)
 
     def choices(self, k: int) -> Array:
         """What other choices at kinks and ties may change of it."""
@@ -142,8 +148,29 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
         else:
             near = forward_errors(tape, how, written, limits=[_REACH * σ for σ in sampled.variables])
             undecided = near.undecided
+    bits = _through_bits(tape)
+    undecided = undecided or bits
     choices = adjoints(tape, near, seeds, how, choices_only=True)
-    return Solved(program, tape, errors, found, found64, errors64, sampled, choices, undecided)
+    return Solved(program, tape, errors, found, found64, errors64, sampled, choices, undecided, bool(bits))
+
+
+def _through_bits(tape: Tape) -> str:
+    """Say where a value that depends on a judged input becomes an integer of the same bits, and the result depends on that."""
+    moved = set(tape.inputs)
+    found: dict[int, str] = {}
+    for equation in tape.equations:
+        reads = [found[k] for k in equation.ins if k in found]
+        if (
+            equation.name == "bitcast_convert_type"
+            and is_float(tape.dtypes[equation.ins[0]])
+            and equation.ins[0] in moved
+        ):
+            reads.append(f"{equation}: the bits of a float have no derivative; name its definition with `reference`")
+        if moved.intersection(equation.ins):
+            moved.update(equation.outs)
+        if reads:
+            found.update(dict.fromkeys(equation.outs, reads[0]))
+    return next((found[k] for k in tape.outputs if k in found), "")
 
 
 def _sharp(program: Program, found: Adjoints, errors: ForwardErrors) -> bool:

@@ -134,7 +134,8 @@ def _bitcast(call: Call) -> Array:
     (x,) = call.inputs
     before, after = call.ins[0][1], call.outs[0][1]
     source = x.astype(before) if is_float(before) else x
-    return np.ascontiguousarray(source).view(after).astype(np.float64 if is_float(after) else after)
+    found = np.ascontiguousarray(source).view(after).astype(np.float64 if is_float(after) else after)
+    return found.reshape(call.outs[0][0])
 
 
 register(

@@ -73,7 +73,7 @@ def gather_places(shape: Shape, indices: Array, params: dict[str, Any]) -> Array
         tuple(numbers.start_index_map),
         batching,
         tuple(getattr(numbers, "start_indices_batching_dims", ())),
-        _mode(params),
+        "clip" if _mode(params) == "promised" else _mode(params),  # XLA clamps what is promised and not so
     )
     left_out = {*numbers.collapsed_slice_dims, *batching}
     batch = indices.ndim - 1

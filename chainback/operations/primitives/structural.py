@@ -400,6 +400,7 @@ register(
     _moved("pad", _pad, None),
     _moved("concatenate", lambda arrays, call: np.concatenate(arrays, axis=call.params["dimension"]), None),
     _moved("stack", lambda arrays, call: np.stack(arrays, axis=call.params["axis"]), None, since="0.12"),
+    _moved("unstack", lambda arrays, call: list(np.moveaxis(arrays[0], call.params["axis"], 0)), since="0.9"),
     _moved("tile", lambda arrays, call: np.tile(arrays[0], call.params["reps"]), since="0.8"),
     _moved("split", _split, since="0.4.36"),
     _moved("dynamic_slice", _dynamic_slice),
