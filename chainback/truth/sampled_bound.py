@@ -150,7 +150,7 @@ def _pull(tape: Tape, seeds: Mapping[int, Array], how: Precision, rng: np.random
     found: list[Array | None] = [None] * len(tape.values)
     for k, seed in seeds.items():
         held = found[k]
-        found[k] = np.asarray(seed, np.float64) if held is None else held + seed
+        found[k] = np.asarray(seed, np.float64) if held is None else np.asarray(held + seed)
     with np.errstate(all="ignore"):
         for equation in reversed(tape.equations):
             for edge in equation.edges:
@@ -168,5 +168,5 @@ def _pull(tape: Tape, seeds: Mapping[int, Array], how: Precision, rng: np.random
                         )
                     term = term + rng.uniform(-1.0, 1.0, np.shape(term)) * how.u(tape.dtypes[y]) * k**0.5 * size
                 held = found[x]
-                found[x] = term if held is None else held + term
+                found[x] = np.asarray(term if held is None else held + term)
     return found

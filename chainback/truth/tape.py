@@ -120,7 +120,7 @@ class Tape:
             for edge in equation.edges:
                 tangent = found[equation.ins[edge.operand]]
                 if tangent is not None:
-                    _add(found, equation.outs[edge.result], edge.map.push(edge.c, tangent))
+                    _add(found, equation.outs[edge.result], np.asarray(edge.map.push(edge.c, tangent)))
         return found
 
     def pull(self, adjoints: dict[int, Array]) -> list[Array | None]:
@@ -139,7 +139,7 @@ class Tape:
             for edge in equation.edges:
                 adjoint = found[equation.outs[edge.result]]
                 if adjoint is not None:
-                    _add(found, equation.ins[edge.operand], edge.map.pull(edge.c, adjoint))
+                    _add(found, equation.ins[edge.operand], np.asarray(edge.map.pull(edge.c, adjoint)))
         return found
 
     def blocks(self) -> list[tuple[int, int, Callable[[Array], Array]]]:
@@ -152,7 +152,7 @@ class Tape:
 
 
 def _add(found: list[Any], variable: int, term: Array) -> None:
-    found[variable] = term if found[variable] is None else found[variable] + term
+    found[variable] = np.asarray(term if found[variable] is None else found[variable] + term)
 
 
 _ = Sequence

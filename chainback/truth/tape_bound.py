@@ -69,7 +69,8 @@ def forward_errors(
             errors = equation.record.errors(
                 equation.call, results, equation.edges, [found[k] for k in equation.ins], how
             )
-            origins.follow(equation, errors.coefficients)
+            uncertain = [None if E is None else np.asarray(E) for E in errors.coefficients]
+            origins.follow(equation, uncertain)
             for k, error, value in zip(equation.outs, errors.results, results, strict=True):
                 if equation.name in _COMPARED and np.any(error) and origins.same(*equation.ins):
                     x, y = equation.call.inputs
@@ -82,8 +83,8 @@ def forward_errors(
                     size = np.abs(np.where(np.isfinite(value), value, 0.0)) + error
                     if not np.all(size < how.largest(tape.dtypes[k])) and not reasons:
                         reasons.append(f"{equation} may overflow")
-                found[k] = error
-            coefficients.append(errors.coefficients)
+                found[k] = np.asarray(error)
+            coefficients.append(uncertain)
             if errors.reason:
                 reasons.append(f"{equation}: {errors.reason}")
             if equation.name in _TAKEN and any(
@@ -161,7 +162,7 @@ def adjoints(
     E: list[Array | None] = [None] * n
     for k, seed in seeds.items():
         for into, value in ((λ, seed), (Λ, np.abs(seed)), (E, np.zeros_like(np.asarray(seed, float)))):
-            into[k] = value if into[k] is None else into[k] + value  # type: ignore[operator]
+            _add(into, k, np.asarray(value, np.float64))
     readers = np.zeros(n, int)
     for equation in tape.equations:
         for edge in equation.edges:
@@ -181,7 +182,7 @@ def adjoints(
                 wide = size if E_c is None else (1.0 if size is None else size) + E_c
                 u, tiny = how.u(tape.dtypes[y]), how.tiny(tape.dtypes[y])
                 k = edge.map.roundings + (0 if edge.c is None else 1) + max(readers[x] - 1, len(equation.edges) - 1, 0)
-                magnitude = edge.map.pull(size, Λ_y)
+                magnitude = np.asarray(edge.map.pull(size, Λ_y))
                 bound = edge.map.pull(wide, E_y) if E_y.any() else np.zeros_like(magnitude)
                 if E_c is not None:
                     bound = bound + edge.map.pull(E_c, Λ_y)
@@ -192,9 +193,9 @@ def adjoints(
                 if k and not choices_only:
                     bound = bound + k * tiny
                     floor += k * tiny * float(np.sum(Λ_y))
-                _add(λ, x, edge.map.pull(edge.c, λ_y))
+                _add(λ, x, np.asarray(edge.map.pull(edge.c, λ_y)))
                 _add(Λ, x, magnitude)
-                _add(E, x, bound)
+                _add(E, x, np.asarray(bound))
     bounds = [None if E[k] is None else _with_floor(np.asarray(E[k]), np.asarray(Λ[k]), floor) for k in tape.inputs]
     return Adjoints([λ[k] for k in tape.inputs], [Λ[k] for k in tape.inputs], bounds)
 
@@ -206,4 +207,4 @@ def _with_floor(E: Array, Λ: Array, floor: float) -> Array:
 
 def _add(found: list[Array | None], variable: int, term: Array) -> None:
     held = found[variable]
-    found[variable] = term if held is None else held + term
+    found[variable] = np.asarray(term if held is None else held + term)
