@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
@@ -50,7 +51,8 @@ class Row:
             said = self.block.why
         else:
             said = (
-                f"{self.name}{worst.component}: got {worst.got:.9g}, expected {worst.expected:.9g} ± {worst.bound:.2g} ({worst.by}); "
+                f"{self.name}{worst.component}: got {worst.got:.9g}, expected {worst.expected:.9g} ± {worst.bound:.2g} "
+                f"({worst.by}); "
                 f"{worst.wrong:,} of {self.block.components:,} components are wrong"
             )
         return f"{self.question} ({how}): {said}" + (f"; {self.culprit}" if self.culprit else "")
@@ -179,6 +181,7 @@ class Check:
         )
 
     def __str__(self) -> str:
-        console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-        console.print(self)
-        return console.export_text()
+        console = Console(width=120, file=io.StringIO())
+        with console.capture() as captured:
+            console.print(self)
+        return captured.get()

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from chainback.engines.devices import arithmetic_of
-from chainback.errors import sentence
+from chainback.errors import UsageError, sentence
 from chainback.judging.blocks import Block, judge_block
 from chainback.judging.judgement import Verdict
 from chainback.operations.primitives.record import Precision
@@ -27,7 +27,7 @@ from chainback.reporting.checks import Check, Row
 from chainback.running.culprits import culprit
 from chainback.running.tracing import Traced, trace
 from chainback.truth.differences import one_sided
-from chainback.truth.interpreter import MissingRule, read
+from chainback.truth.interpreter import MissingRuleError, read
 from chainback.truth.sampled_bound import allowance
 from chainback.truth.solved_program import Solved, solve_program
 
@@ -43,7 +43,7 @@ def check(
     *args: Any,
     argnums: int | Sequence[int] | None = None,
     cotangent: Any = None,
-    questions: Iterable[str] = QUESTIONS,
+    questions: Sequence[str] = QUESTIONS,
     transforms: Iterable[tuple[str, str]] = TRANSFORMS,
     reference: Callable[..., Any] | None = None,
     false_alarm: float = 1e-9,
@@ -70,12 +70,16 @@ def check(
     Raises:
         UsageError: The function does not trace, or an argument cannot be used.
     """
+    if wrong := [name for name in questions if name not in QUESTIONS]:
+        raise UsageError(f"`questions` are {', '.join(QUESTIONS)}, got {wrong[0]!r:.40}")
     traced = trace(f, *args, argnums=argnums, cotangent=cotangent, seed=seed)
     truth = traced if reference is None else trace(reference, *args, argnums=argnums, cotangent=cotangent, seed=seed)
+    if [a.shape for a in truth.program.jaxpr.out_avals] != [a.shape for a in traced.program.jaxpr.out_avals]:
+        raise UsageError("`reference` returns a result of another shape or structure")
     product = arithmetic_of(jax.devices()[0]).product_roundoff
     try:
         solved = solve_program(truth.program, Precision(product=product), runs=samples, seed=seed)
-    except MissingRule as error:
+    except MissingRuleError as error:
         return Check(traced.program.name, (), str(error))
     asked = _Check(traced, solved, false_alarm, seed)
     rows: list[Row] = []
@@ -222,7 +226,7 @@ class _Check:
         try:
             jaxpr = jax.make_jaxpr(function)(*self.traced.judged_values())
             tape = read(jaxpr, [self.asked.arguments[k] for k in self.asked.judged])
-        except MissingRule as error:
+        except MissingRuleError as error:
             return [
                 Row(
                     "rule",
@@ -268,9 +272,8 @@ class _Check:
             direction = {}
             for k in program.judged:
                 size = np.abs(np.asarray(program.arguments[k], float))
-                direction[k] = rng.standard_normal(size.shape) * np.maximum(
-                    size, float(size.max(initial=0.0)) * 2.0**-6 or 1.0
-                )
+                step = np.maximum(size, float(size.max(initial=0.0)) * 2.0**-6 or 1.0)
+                direction[k] = np.asarray(rng.standard_normal(size.shape) * step)
             rounding = 2.0**-24 if self.solved.bits else 2.0**-53
             slope = one_sided(program.jaxpr, program.arguments, direction, program.cotangents, rounding)
             truth = float(sum(np.sum(gradient[k] * d) for k, d in direction.items()))

@@ -36,10 +36,9 @@ def culprit(tape: Tape, seed: int) -> str:
         except Exception:  # a rule that cannot be read alone is not named
             continue
         if not off <= worst:
-            worst, name = (
-                off,
-                f"the rule of {source.scope[-1]} ({_kind(eqn.primitive.name)}, {source.file.rpartition('/')[2]}:{source.line}) is off by {off:.1e}",
-            )
+            place = f"{source.file.rpartition('/')[2]}:{source.line}"
+            kind = _kind(eqn.primitive.name)
+            worst, name = off, f"the rule of {source.scope[-1]} ({kind}, {place}) is off by {off:.1e}"
     return name if worst > 1e-12 or worst != worst else ""
 
 
@@ -56,7 +55,6 @@ def _kind(name: str) -> str:
 
 def _off(eqn: Any, inputs: list[Any], floats: list[int], seeds: list[Any]) -> float:
     """Return how far JAX's derivative of one equation is from ours, relative to ours."""
-
     alone = _alone(eqn)
 
     def function(*judged: Any) -> Any:

@@ -145,7 +145,8 @@ def _seeds(jaxpr: Any, floats: Sequence[int], cotangent: Any, tree: Any, seed: i
         for k in floats:
             if np.shape(leaves[k]) != tuple(jaxpr.out_avals[k].shape):
                 raise UsageError(
-                    f"`cotangent` must have the shapes of the result: {tuple(jaxpr.out_avals[k].shape)}, got {np.shape(leaves[k])}"
+                    "`cotangent` must have the shapes of the result: "
+                    f"{tuple(jaxpr.out_avals[k].shape)}, got {np.shape(leaves[k])}"
                 )
         return {k: np.asarray(jnp.asarray(leaves[k], jaxpr.out_avals[k].dtype)) for k in floats}
     only = len(floats) == 1 and jaxpr.out_avals[floats[0]].shape == ()

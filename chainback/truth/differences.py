@@ -54,7 +54,7 @@ def one_sided(
     """
     at, size = _sum(closed, arguments, {}, seeds, 0.0)
     found = [
-        _extrapolated(closed, arguments, {k: sign * d for k, d in direction.items()}, seeds, at, size, u)
+        _extrapolated(closed, arguments, {k: np.asarray(sign * d) for k, d in direction.items()}, seeds, at, size, u)
         for sign in (1.0, -1.0)
     ]
     (right, right_error), (left, left_error) = found

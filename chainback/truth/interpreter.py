@@ -10,6 +10,7 @@ A jaxpr is told by what it has (`eqns`, `invars`, `outvars`, `constvars`; an equ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from chainback.operations.primitives.record import TABLE, Call, Edge, Primitive,
 from chainback.operations.primitives.table import FAMILIES
 from chainback.truth.tape import Equation, Source, Tape
 
-__all__ = ["MissingRule", "read"]
+__all__ = ["MissingRuleError", "read"]
 
 Array = np.ndarray
 #: Names under which versions of JAX call a jaxpr, and the parameter that holds it.
@@ -48,7 +49,7 @@ _CALLS = {
 _MOST_STEPS = 1_000_000
 
 
-class MissingRule(Exception):
+class MissingRuleError(Exception):
     """A primitive has no record.
 
     Attributes:
@@ -74,7 +75,7 @@ def read(closed: Any, arguments: Sequence[Array], disturb: Disturb | None = None
         disturb: What becomes of each equation in a run with rounding errors; by default nothing.
 
     Raises:
-        MissingRule: A primitive has no record.
+        MissingRuleError: A primitive has no record.
     """
     tape = Tape()
     reader = _Reader(tape, disturb)
@@ -104,6 +105,7 @@ def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
 class _Reader:
     def __init__(self, tape: Tape, disturb: Disturb | None) -> None:
         self.tape, self.disturb, self.custom = tape, disturb, 0
+        self.place = Source()
 
     def constant(self, value: Any, aval: Any) -> int:
         dtype = _dtype(aval)
@@ -137,24 +139,32 @@ class _Reader:
 
     def equation(self, eqn: Any, ins: list[int], scope: tuple[str, ...]) -> list[int]:
         name, params = eqn.primitive.name, eqn.params
+        source = self.source(eqn, scope)
         if name in _CALLS:
             jaxpr = next(params[key] for key in _CALLS[name] if key in params)
             label = str(
                 params.get("name") or (getattr(open_jaxpr(jaxpr)[0], "debug_info", None) and _called(jaxpr)) or name
             )
-            self.custom += name.startswith("custom_")
+            custom, outside = name.startswith("custom_"), self.place
+            self.custom, self.place = self.custom + custom, source
             outs = self.call(jaxpr, ins, (*scope, label))
-            self.custom -= name.startswith("custom_")
-            if name.startswith("custom_"):
-                self.tape.calls.append((eqn, tuple(ins), tuple(outs), source_of(eqn, (*scope, label))))
+            self.custom, self.place = self.custom - custom, outside
+            if custom:
+                inside = replace(source, scope=(*scope, label))
+                self.tape.calls.append((eqn, tuple(ins), tuple(outs), inside))
             return outs
         control: dict[str, Callable[..., list[int]]] = {"scan": self.scan, "while": self.loop, "cond": self.branch}
         if name in control:
             return control[name](eqn, ins, scope)
         if name not in TABLE:
-            raise MissingRule(name, source_of(eqn, scope))
+            raise MissingRuleError(name, source)
         avals = [(tuple(var.aval.shape), _dtype(var.aval)) for var in eqn.outvars]
-        return self.apply(TABLE[name], params, ins, avals, source_of(eqn, scope))
+        return self.apply(TABLE[name], params, ins, avals, source)
+
+    def source(self, eqn: Any, scope: tuple[str, ...]) -> Source:
+        """Return where an equation was traced from: of what JAX had traced before, the call."""
+        found = source_of(eqn, scope)
+        return found if found.file else replace(self.place, scope=scope)
 
     def apply(
         self, record: Primitive, params: dict[str, Any], ins: Sequence[int], avals: Sequence[Any], source: Source
@@ -180,14 +190,14 @@ class _Reader:
 
     def branch(self, eqn: Any, ins: list[int], scope: tuple[str, ...]) -> list[int]:
         branches = eqn.params["branches"]
-        which = int(np.clip(int(self.decide(ins[0], f"cond at {source_of(eqn, scope)}")), 0, len(branches) - 1))
+        which = int(np.clip(int(self.decide(ins[0], f"cond at {self.source(eqn, scope)}")), 0, len(branches) - 1))
         return self.call(branches[which], ins[1:], scope)
 
     def loop(self, eqn: Any, ins: list[int], scope: tuple[str, ...]) -> list[int]:
         p = eqn.params
         m, n = p["cond_nconsts"], p["body_nconsts"]
         for_condition, for_body, carry = ins[:m], ins[m : m + n], list(ins[m + n :])
-        what = f"while at {source_of(eqn, scope)}"
+        what = f"while at {self.source(eqn, scope)}"
         for _ in range(_MOST_STEPS):
             (condition,) = self.call(p["cond_jaxpr"], [*for_condition, *carry], scope)
             if not bool(np.all(self.decide(condition, what))):
@@ -196,7 +206,7 @@ class _Reader:
         raise RuntimeError(f"{what} did not end within {_MOST_STEPS:,} steps")
 
     def scan(self, eqn: Any, ins: list[int], scope: tuple[str, ...]) -> list[int]:
-        p, source = eqn.params, source_of(eqn, scope)
+        p, source = eqn.params, self.source(eqn, scope)
         constants, carry = ins[: p["num_consts"]], list(ins[p["num_consts"] : p["num_consts"] + p["num_carry"]])
         rows = [self.unstack(k, p["length"], source) for k in ins[p["num_consts"] + p["num_carry"] :]]
         stacked: list[list[int]] = []

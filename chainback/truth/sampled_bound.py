@@ -6,8 +6,8 @@ backwards: correlations and cancellations are those of the program. The K gradie
 degrees of freedom for the stated probability of a false alarm over all components. A sum of n terms, whose worst case is
 n u Σ|a b|, is moved by √n u max(|Σ a b|, √Σ (a b)²). It is statistics, not proof, and a record says so.
 
-Source: Vignes (1993) and Parker (1997), Monte Carlo arithmetic; here with float64 as the centre, and local models in place of
-random bits.
+Source: Vignes (1993) and Parker (1997), Monte Carlo arithmetic; here with float64 as the centre, and local models in place
+of random bits.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def sample(
                 found = adjoints[k]
                 _square(total, (0.0 if found is None else found) - (0.0 if true is None else true))
     counted = max(1, runs - parted)
-    return Sampled([np.sqrt(t / counted) for t in variables], [np.sqrt(t / counted) for t in gradients], runs, parted)
+    return Sampled([np.asarray(np.sqrt(t / counted)) for t in variables], [np.asarray(np.sqrt(t / counted)) for t in gradients], runs, parted)
 
 
-def _square(total: Array, deviation: Array) -> None:
+def _square(total: Array, deviation: Any) -> None:
     deviation = np.where(np.isnan(deviation), 0.0, deviation)
     total += deviation * deviation
 
@@ -124,20 +124,20 @@ class _Rounding:
         n = max((edge.map.roundings for edge in edges), default=1)
         with np.errstate(all="ignore"):
             moved = [
-                self._moved(value, error / max(1.0, n) ** 0.5) if is_float(d) else value
+                self._moved(value, np.asarray(error / max(1.0, n) ** 0.5)) if is_float(d) else value
                 for value, error, (_, d) in zip(results, errors.results, call.outs, strict=True)
             ]
             if not any(E is not None and is_local(record) for E in errors.coefficients):
                 return moved, edges
             bent = [
-                edge if E is None or edge.c is None else edge._replace(c=self._moved(edge.c, E))
+                edge if E is None or edge.c is None else edge._replace(c=self._moved(edge.c, np.asarray(E)))
                 for edge, E in zip(edges, errors.coefficients, strict=True)
             ]
         return moved, bent
 
     def _moved(self, value: Array, error: Array) -> Array:
         found = value + self.rng.uniform(-1.0, 1.0, np.shape(value)) * error
-        return np.where(np.isfinite(value), found, value)
+        return np.asarray(np.where(np.isfinite(value), found, value))
 
 
 def is_local(record: Primitive) -> bool:

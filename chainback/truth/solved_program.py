@@ -79,13 +79,13 @@ class Solved:
     @property
     def bounds64(self) -> list[Array]:
         """The derived bound of a run in float64, both of the truth and of what is read beside it."""
-        return [2.0 * self._of(self.adjoints64.bound, k) for k in range(len(self.tape.inputs))]
+        return [np.asarray(2.0 * self._of(self.adjoints64.bound, k)) for k in range(len(self.tape.inputs))]
 
     def reading_errors(self, derivative: Tape) -> list[Array]:
         """Return how far the results of a derivative program, read in float64, may lie from what it means.
 
-        Its own roundings in float64; and constants of its own: JAX writes those of its rules in float32, so that a literal which
-        is no short dyadic number, and none of the program's own outside of custom calls, enters with an error of u |c|.
+        Its own roundings in float64; and constants of its own: JAX writes those of its rules in float32, so that a literal
+        which is no short dyadic number, and none of the program's own outside of custom calls, enters with an error of u |c|.
         """
         ours = {
             float(self.tape.values[k])
@@ -98,7 +98,7 @@ class Solved:
 
 
 def _rounded_constants(tape: Tape, whether: Callable[[bool, float], bool]) -> dict[int, Array]:
-    """Return the errors of constants that stand for other numbers: of a custom rule and its function, JAX writes √½ in float32.
+    """Return the errors of constants that stand for other numbers: in a custom rule and its function JAX writes √½ in float32.
 
     Args:
         tape: The program.
@@ -117,7 +117,7 @@ def _short(value: float) -> bool:
     if not np.isfinite(value) or value == 0.0:
         return True
     mantissa = np.frexp(value)[0] * 2.0**12
-    return mantissa == np.trunc(mantissa)
+    return bool(mantissa == np.trunc(mantissa))
 
 
 def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> Solved:
@@ -130,7 +130,7 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
         seed: Decides them.
 
     Raises:
-        MissingRule: A primitive has no record.
+        MissingRuleError: A primitive has no record.
     """
     tape = read(program.jaxpr, program.arguments)
     seeds = {tape.outputs[k]: value.astype(np.float64) for k, value in program.cotangents.items()}
@@ -146,7 +146,7 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
         if sampled.parted:
             undecided = "its course depends on rounding: a loop ends sooner or later, or a branch is another"
         else:
-            near = forward_errors(tape, how, written, limits=[_REACH * σ for σ in sampled.variables])
+            near = forward_errors(tape, how, written, limits=[np.asarray(_REACH * σ) for σ in sampled.variables])
             undecided = near.undecided
     bits = _through_bits(tape)
     undecided = undecided or bits
@@ -155,7 +155,7 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
 
 
 def _through_bits(tape: Tape) -> str:
-    """Say where a value that depends on a judged input becomes an integer of the same bits, and the result depends on that."""
+    """Say where a value that depends on an input becomes an integer of the same bits, and the result depends on that."""
     moved = set(tape.inputs)
     found: dict[int, str] = {}
     for equation in tape.equations:

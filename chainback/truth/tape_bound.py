@@ -202,7 +202,7 @@ def adjoints(
 
 def _with_floor(E: Array, Λ: Array, floor: float) -> Array:
     """Add the allowance for underflow, but where no path carries anything: an exact zero stays one in every order."""
-    return np.where((Λ == 0.0) & (E == 0.0), 0.0, E + floor)
+    return np.asarray(np.where((Λ == 0.0) & (E == 0.0), 0.0, E + floor))
 
 
 def _add(found: list[Array | None], variable: int, term: Array) -> None:
