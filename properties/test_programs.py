@@ -29,7 +29,10 @@ def of_tape(case) -> tuple[np.ndarray, np.ndarray]:
     how = Precision()
     found = adjoints(tape, forward_errors(tape, how), {tape.outputs[0]: np.ones(())}, how)
     zero = [np.zeros(a.shape) for a in arguments]
-    rows = [[z if part is None else part for z, part in zip(zero, parts, strict=True)] for parts in (found.gradient, found.bound)]
+    rows = [
+        [z if part is None else part for z, part in zip(zero, parts, strict=True)]
+        for parts in (found.gradient, found.bound)
+    ]
     return tuple(np.concatenate([part.ravel() for part in row]) for row in rows)  # type: ignore[return-value]
 
 

@@ -225,7 +225,8 @@ class _Check:
         function = self._vjp()
         try:
             jaxpr = jax.make_jaxpr(function)(*self.traced.judged_values())
-            tape = read(jaxpr, [self.asked.arguments[k] for k in self.asked.judged])
+            arguments = [self.asked.arguments[k] for k in self.asked.judged]
+            tape = read(jaxpr, arguments)
         except MissingRuleError as error:
             return [
                 Row(
@@ -246,10 +247,9 @@ class _Check:
         bounds = {k: self.solved.bounds64[k] + slack[place] for place, k in enumerate(self.asked.judged)}
         sampled = self._sampled(2.0**-29)
         if sampled is not None:
-            sampled = [
-                s + (slack_of if np.all(np.isfinite(slack_of := bounds.get(k, 0.0) * 0.0)) else 0.0)
-                for k, s in enumerate(sampled)
-            ]
+            constants = self.solved.moved_constants(jaxpr, arguments, tape, self.seed)
+            for place, k in enumerate(self.asked.judged):
+                sampled[k] = sampled[k] + constants[place]
         rows = self._blocks("rule", "reverse", "read in float64", gradient, "", bounds, sampled, dtypes=False)
         if any(row.block.verdict is Verdict.REJECTED for row in rows):
             where = culprit(self.solved.tape, self.seed)

@@ -64,7 +64,10 @@ def one_sided(
 def _sum(
     closed: Any, arguments: Sequence[Array], direction: Mapping[int, Array], seeds: Mapping[int, Array], h: float
 ) -> tuple[float, float]:
-    moved = [np.asarray(a, np.float64) + h * direction[k] if k in direction else a for k, a in enumerate(arguments)]
+    moved = [
+        np.asarray(np.asarray(a, np.float64) + h * direction[k]) if k in direction else a
+        for k, a in enumerate(arguments)
+    ]
     tape = read(closed, moved)
     terms = [np.asarray(seed, float) * tape.values[tape.outputs[k]] for k, seed in seeds.items()]
     return float(sum(np.sum(t) for t in terms)), float(sum(np.sum(np.abs(t)) for t in terms))

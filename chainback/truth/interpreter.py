@@ -66,19 +66,26 @@ class MissingRuleError(Exception):
 Disturb = Callable[[Primitive, Call, list[Array], list[Edge]], tuple[list[Array], list[Edge]]]
 
 
-def read(closed: Any, arguments: Sequence[Array], disturb: Disturb | None = None) -> Tape:
+#: (in a custom call, value, dtype) ↦ what a constant of the program stands for.
+Constant = Callable[[bool, float, str], float]
+
+
+def read(
+    closed: Any, arguments: Sequence[Array], disturb: Disturb | None = None, constant: Constant | None = None
+) -> Tape:
     """Evaluate a program in float64, and return its tape.
 
     Args:
         closed: A closed jaxpr.
         arguments: One for each of its input variables; floats of any dtype, taken as exact.
         disturb: What becomes of each equation in a run with rounding errors; by default nothing.
+        constant: What a number written in the program stands for; by default itself.
 
     Raises:
         MissingRuleError: A primitive has no record.
     """
     tape = Tape()
-    reader = _Reader(tape, disturb)
+    reader = _Reader(tape, disturb, constant)
     constants = [
         reader.constant(value, var.aval) for var, value in zip(closed.jaxpr.constvars, closed.consts, strict=True)
     ]
@@ -103,8 +110,8 @@ def open_jaxpr(jaxpr: Any) -> tuple[Any, Sequence[Any]]:
 
 
 class _Reader:
-    def __init__(self, tape: Tape, disturb: Disturb | None) -> None:
-        self.tape, self.disturb, self.custom = tape, disturb, 0
+    def __init__(self, tape: Tape, disturb: Disturb | None, meant: Constant | None) -> None:
+        self.tape, self.disturb, self.meant, self.custom = tape, disturb, meant, 0
         self.place = Source()
 
     def constant(self, value: Any, aval: Any) -> int:
@@ -122,6 +129,9 @@ class _Reader:
         def variable(atom: Any) -> int:
             if hasattr(atom, "val"):
                 found = self.constant(atom.val, atom.aval)
+                value = self.tape.values[found]
+                if self.meant is not None and np.ndim(value) == 0 and is_float(self.tape.dtypes[found]):
+                    self.tape.values[found] = np.asarray(self.meant(custom, float(value), self.tape.dtypes[found]))
                 self.tape.literals.append((found, custom))
                 return found
             return env[atom]

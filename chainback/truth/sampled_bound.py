@@ -96,7 +96,12 @@ def sample(
                 found = adjoints[k]
                 _square(total, (0.0 if found is None else found) - (0.0 if true is None else true))
     counted = max(1, runs - parted)
-    return Sampled([np.asarray(np.sqrt(t / counted)) for t in variables], [np.asarray(np.sqrt(t / counted)) for t in gradients], runs, parted)
+    return Sampled(
+        [np.asarray(np.sqrt(t / counted)) for t in variables],
+        [np.asarray(np.sqrt(t / counted)) for t in gradients],
+        runs,
+        parted,
+    )
 
 
 def _square(total: Array, deviation: Any) -> None:

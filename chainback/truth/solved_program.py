@@ -6,8 +6,9 @@ errors are sampled, and what they say of each variable also says which kinks, br
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,17 +82,44 @@ class Solved:
         """The derived bound of a run in float64, both of the truth and of what is read beside it."""
         return [np.asarray(2.0 * self._of(self.adjoints64.bound, k)) for k in range(len(self.tape.inputs))]
 
+    def moved_constants(self, closed: Any, arguments: Sequence[Array], derivative: Tape, seed: int) -> list[Array]:
+        """Return how far a derivative program's results move with its constants, where a bound by magnitudes says nothing.
+
+        The program is read again with each constant that may stand for another number moved by u |c| up or down, at random:
+        eight times the largest deviation of four readings.
+        """
+        ours = self._written()
+        found = [np.zeros(np.shape(derivative.values[k])) for k in derivative.outputs]
+        for run in range(4):
+            rng = np.random.default_rng([seed, 0xC0, run])
+
+            def meant(custom: bool, value: float, dtype: str, rng: np.random.Generator = rng) -> float:
+                if (not custom and value in ours) or _short(value):
+                    return value
+                return value * (1.0 + Precision().u(dtype) * float(rng.choice((-1.0, 1.0))))
+
+            moved = read(closed, arguments, constant=meant)
+            with np.errstate(all="ignore"):
+                for total, there, here in zip(found, moved.outputs, derivative.outputs, strict=True):
+                    off = np.abs(moved.values[there] - derivative.values[here])
+                    np.maximum(total, np.where(np.isfinite(off), off, 0.0), out=total)
+        return [np.asarray(8.0 * total) for total in found]
+
+    def _written(self) -> set[float]:
+        """Return the constants of the program itself, outside of custom calls."""
+        return {
+            float(self.tape.values[k])
+            for k, custom in self.tape.literals
+            if not custom and np.ndim(self.tape.values[k]) == 0 and is_float(self.tape.dtypes[k])
+        }
+
     def reading_errors(self, derivative: Tape) -> list[Array]:
         """Return how far the results of a derivative program, read in float64, may lie from what it means.
 
         Its own roundings in float64; and constants of its own: JAX writes those of its rules in float32, so that a literal
         which is no short dyadic number, and none of the program's own outside of custom calls, enters with an error of u |c|.
         """
-        ours = {
-            float(self.tape.values[k])
-            for k, custom in self.tape.literals
-            if not custom and np.ndim(self.tape.values[k]) == 0 and is_float(self.tape.dtypes[k])
-        }
+        ours = self._written()
         inexact = _rounded_constants(derivative, lambda custom, value: custom or value not in ours)
         found = forward_errors(derivative, Precision("float64"), inexact)
         return [found.variables[k] for k in derivative.outputs]

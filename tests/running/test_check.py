@@ -105,7 +105,7 @@ def test_a_rule_that_is_off_by_little_is_rejected_and_named(factor: float) -> No
     said = str(found.rejections[0])
     assert "ws[0]" in said or "x[" in said
     assert "custom_jvp" in said
-    assert f"off by {factor - 1:.0e}"[:10] in said
+    assert float(said.rpartition("off by ")[2]) == pytest.approx(factor - 1, rel=0.1)
 
 
 def test_the_right_rule_is_accepted() -> None:
@@ -148,7 +148,13 @@ def tanh_by_exponentials(x):
 
 #: (function, arguments, verdict, question that rejects, what the sentence says).
 WILD = {
-    "NaN behind a mask": (lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0).sum(), (f32([0.0, 1.0]),), R, "rule", "got nan, expected 0"),
+    "NaN behind a mask": (
+        lambda x: jnp.where(x > 0, jnp.sqrt(x), 0.0).sum(),
+        (f32([0.0, 1.0]),),
+        R,
+        "rule",
+        "got nan, expected 0",
+    ),
     "norm at 0": (lambda x: 0.5 * jnp.linalg.norm(x) ** 2, (jnp.zeros(3),), R, "execution", "got nan"),
     "logsumexp with a weight of 0": (
         lambda b: jax.scipy.special.logsumexp(jnp.zeros(2), b=b),
@@ -164,8 +170,20 @@ WILD = {
         "program",
         "direction 1",
     ),
-    "a transposed matrix": (transposed, (normal(5, 5), normal(5, 5, seed=1), normal(5, 5, seed=2)), R, "rule", "custom_vjp"),
-    "a wrong sign at 1,000 outputs": (lambda x: wrong_jvp(sign=-1.0)(x).sum(), (normal(1000),), R, "rule", "custom_jvp"),
+    "a transposed matrix": (
+        transposed,
+        (normal(5, 5), normal(5, 5, seed=1), normal(5, 5, seed=2)),
+        R,
+        "rule",
+        "custom_vjp",
+    ),
+    "a wrong sign at 1,000 outputs": (
+        lambda x: wrong_jvp(sign=-1.0)(x).sum(),
+        (normal(1000),),
+        R,
+        "rule",
+        "custom_jvp",
+    ),
     "another dtype": (of_another_dtype, (f32(1.5),), R, "execution", "complex64"),
     "overflow on the way": (tanh_by_exponentials, (f32(-50.0),), U, "", ""),
     "a value that overflows": (jnp.exp2, (f32(128.00001),), U, "", ""),
@@ -246,7 +264,10 @@ def test_what_is_not_asked_for_is_not_judged() -> None:
         (lambda: check(lambda x: x, normal(2), argnums=4), "`argnums` must name some of the 1 arguments"),
         (lambda: check(lambda x: float(x), normal(2)), "does not trace"),
         (lambda: check(lambda x: x, normal(2), cotangent=f32([1.0])), "`cotangent` must have the shapes of the result"),
-        (lambda: check(lambda x: x, normal(2), questions=["values"]), "`questions` are value, rule, execution, program"),
+        (
+            lambda: check(lambda x: x, normal(2), questions=["values"]),
+            "`questions` are value, rule, execution, program",
+        ),
         (lambda: check(lambda x: x, normal(2), reference=lambda x: x[0]), "`reference` returns"),
     ],
 )
