@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from chainback.reporting.comparison import compare
     from chainback.reporting.pages.show import show
     from chainback.reporting.shards import merge
+    from chainback.running.check import check, check_grads
     from chainback.running.request import Request
+    from chainback.running.tracing import program
     from chainback.running.verify import verify
     from chainback.studies.audit import audit
     from chainback.studies.quantecon.lecture import lecture
@@ -53,6 +55,8 @@ _NAMES = {
     "reporting.shards": ("merge",),
     "running.request": ("Request",),
     "running.verify": ("verify",),
+    "running.check": ("check", "check_grads"),
+    "running.tracing": ("program",),
     "studies.audit": ("audit",),
     "studies.quantecon.lecture": ("lecture",),
     "versions.baseline": ("baseline",),
@@ -74,6 +78,8 @@ __all__ = [
     "audit",
     "baseline",
     "bisect",
+    "check",
+    "check_grads",
     "compare",
     "draw",
     "errors",
@@ -84,6 +90,7 @@ __all__ = [
     "judge",
     "lecture",
     "merge",
+    "program",
     "rebuild",
     "register",
     "replay",

@@ -31,7 +31,7 @@ from chainback.truth.interpreter import MissingRuleError, read
 from chainback.truth.sampled_bound import allowance
 from chainback.truth.solved_program import Solved, solve_program
 
-__all__ = ["QUESTIONS", "TRANSFORMS", "check"]
+__all__ = ["QUESTIONS", "TRANSFORMS", "check", "check_grads"]
 
 QUESTIONS = ("value", "rule", "execution", "program")
 #: (transform, execution): what is run of the derivative by default.
@@ -90,6 +90,56 @@ def check(
         elif question != "rule" or reference is None:
             rows += getattr(asked, question)()
     return Check(traced.program.name, tuple(rows), solved.undecided)
+
+
+def check_grads(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    order: int = 1,
+    modes: Sequence[str] = ("fwd", "rev"),
+    atol: float | None = None,
+    rtol: float | None = None,
+    eps: float | None = None,
+) -> None:
+    """Take the place of `jax.test_util.check_grads`: same arguments, a derived bound in place of tolerances.
+
+    Args:
+        f: The function.
+        args: Its arguments, as a sequence.
+        order: 1, or 2 for the derivative of the derivative as well.
+        modes: "fwd", "rev", or both.
+        atol: Not needed.
+        rtol: Not needed.
+        eps: Not needed.
+
+    Raises:
+        AssertionError: A component is wrong, or nothing could be decided; the message says what.
+        UsageError: An argument cannot be used.
+    """
+    if order not in (1, 2):
+        raise UsageError(f"`order` must be 1 or 2, got {order!r:.20}")
+    if not modes or any(mode not in ("fwd", "rev") for mode in modes):
+        raise UsageError(f"`modes` holds fwd, rev or both, got {modes!r:.40}")
+    names = {"fwd": "forward", "rev": "reverse"}
+    chosen = [(names[mode], execution) for mode in modes for execution in ("jitted", "un-jitted")]
+    questions = ["rule", "execution"] if "rev" in modes else ["execution"]
+    check(f, *args, questions=questions, transforms=chosen).assert_accepted()
+    if order == 2:
+        check(_gradient_of(f, args), *args, questions=questions, transforms=chosen).assert_accepted()
+
+
+def _gradient_of(f: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+    """Return the gradient of Σ seed · f as a function of the same arguments."""
+    traced = trace(f, *args)
+    function, seeds = traced.of_judged(), traced.seeds()
+    judged = traced.program.judged
+
+    def gradient(*values: Any) -> Any:
+        flat = jax.tree_util.tree_leaves(values)
+        return jax.vjp(function, *(jnp.asarray(flat[k]) for k in judged))[1](seeds)
+
+    gradient.__name__ = f"the gradient of {traced.program.name}"
+    return gradient
 
 
 class _Check:

@@ -13,8 +13,10 @@ import numpy as np
 
 from chainback.errors import UsageError, sentence
 from chainback.problems.program import Program
+from chainback.truth.interpreter import read
+from chainback.truth.program_system import ProgramSystem
 
-__all__ = ["Traced", "trace"]
+__all__ = ["Traced", "program", "trace"]
 
 Array = Any
 
@@ -110,6 +112,21 @@ def trace(
     arguments = tuple(_read_only(jax.random.key_data(v) if _is_key(v) else v) for v in values)
     program = Program(_called(f), jaxpr, arguments, inputs, outputs, judged, cotangents)
     return Traced(program, flat, values)
+
+
+def program(f: Callable[..., Any], *args: Any) -> ProgramSystem:
+    """Return the extended Jacobian of a traced function at its arguments: (I − L) dv = D dx, in float64.
+
+    Args:
+        f: Any function of pytrees of arrays and numbers.
+        args: Its arguments.
+
+    Raises:
+        UsageError: It does not trace.
+        MissingRuleError: A primitive has no record.
+    """
+    traced = trace(f, *args).program
+    return ProgramSystem(read(traced.jaxpr, traced.arguments), traced.inputs, traced.outputs)
 
 
 def _is_key(leaf: Any) -> bool:

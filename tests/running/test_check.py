@@ -8,7 +8,7 @@ from jax import lax
 
 from chainback.errors import UsageError
 from chainback.judging.judgement import Verdict
-from chainback.running.check import check
+from chainback.running.check import check, check_grads
 
 f32 = jnp.float32
 A, R, U = Verdict.ACCEPTED, Verdict.REJECTED, Verdict.UNDECIDED
@@ -284,3 +284,30 @@ def test_the_text_says_what_is_wrong_and_asserting_raises_it() -> None:
         found.assert_accepted()
     assert list(found.to_frame()["verdict"]) == ["rejected"]
     check(lambda x: x.sum(), normal(4), questions=["value"]).assert_accepted()
+
+
+def test_check_grads_takes_the_place_of_jaxs() -> None:
+    check_grads(lambda x: jnp.sum(jnp.sin(x) ** 2), (normal(4),), 2, ["fwd", "rev"], 1e-2, 1e-2, 1e-3)
+    with pytest.raises(AssertionError, match="REJECTED rule"):
+        check_grads(lambda x: wrong_jvp(1.0001)(x).sum(), (normal(4),), order=1, modes=["rev"])
+    with pytest.raises(UsageError, match="`order` must be 1 or 2, got 3"):
+        check_grads(jnp.sin, (normal(2),), 3)
+    with pytest.raises(UsageError, match="`modes` holds fwd, rev or both"):
+        check_grads(jnp.sin, (normal(2),), 1, modes=["reverse"])
+
+
+def test_a_wrong_second_derivative_is_found_at_order_two_only() -> None:
+    @jax.custom_jvp
+    def slope(x):
+        return jnp.cos(x)
+
+    slope.defjvp(lambda p, t: (jnp.cos(p[0]), -t[0] * jnp.sin(p[0]) * 1.001))
+
+    @jax.custom_jvp
+    def sine(x):
+        return jnp.sin(x)
+
+    sine.defjvp(lambda p, t: (jnp.sin(p[0]), t[0] * slope(p[0])))
+    check_grads(lambda x: sine(x).sum(), (normal(3),), 1)
+    with pytest.raises(AssertionError, match="REJECTED rule"):
+        check_grads(lambda x: sine(x).sum(), (normal(3),), 2)
