@@ -1,4 +1,4 @@
-"""A chain is a program, too: the tape of its jaxpr has the chain's truth, and two derivations of the bound guard each other."""
+"""A chain is a program, too: the tape of its jaxpr has the chain's truth, and two derivations of the bound agree."""
 
 import jax
 import numpy as np

@@ -1,7 +1,7 @@
 """A block of numbers judged: one array of a gradient, or of a value, against its truth, by one of two yardsticks.
 
-Where the derived bound is sharp (<= 10⁻³ of the reference, or the reference is 0 and so is the bound) it alone decides. Where
-it is not, the sampled one decides: nothing is accepted by a vacuous bound alone.
+Where the derived bound is sharp (<= 10⁻³ of the reference, or the reference is 0 and so is the bound) it alone decides.
+Where it is not, the sampled one decides: nothing is accepted by a vacuous bound alone.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ class ProgramSystem:
         return sparse.csr_array(sparse.eye_array(size))
 
     def solve_matrix(self, adjoints: Sequence[Any]) -> list[Array]:
-        """Return what `solve_transposed` does, by SciPy's triangular solve on the matrix: for small programs, and for doubt."""
+        """Return what `solve_transposed` does, by SciPy's triangular solve on the matrix; for small programs."""
         places, matrix = self.places(), self.matrix()
         rhs = np.zeros(matrix.shape[0])
         for k, adjoint in zip(self.tape.outputs, adjoints, strict=True):

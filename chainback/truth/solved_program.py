@@ -126,7 +126,7 @@ class Solved:
 
 
 def _rounded_constants(tape: Tape, whether: Callable[[bool, float], bool]) -> dict[int, Array]:
-    """Return the errors of constants that stand for other numbers: in a custom rule and its function JAX writes √½ in float32.
+    """Return the errors of constants that stand for other numbers: JAX writes √½ in float32 in a rule and its function.
 
     Args:
         tape: The program.
@@ -183,7 +183,7 @@ def solve_program(program: Program, how: Precision, *, runs: int, seed: int) -> 
 
 
 def _through_bits(tape: Tape) -> str:
-    """Say where a value that depends on an input becomes an integer of the same bits, and the result depends on that."""
+    """Say where the result depends on the bits of a value that depends on an input."""
     moved = set(tape.inputs)
     found: dict[int, str] = {}
     for equation in tape.equations:
