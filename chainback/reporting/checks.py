@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
@@ -17,6 +17,10 @@ from chainback.judging.judgement import Verdict, exit_code
 
 __all__ = ["Check", "Row"]
 
+_COLUMNS = ("question", "transform", "execution", "components", "margin", "sharp", "verdict")
+_NUMBERS = ("components", "margin", "sharp")
+#: How many rejections are printed.
+_SHOWN = 4
 _STYLES = {Verdict.ACCEPTED: "green", Verdict.REJECTED: "bold red", Verdict.UNDECIDED: "yellow"}
 
 
@@ -58,6 +62,11 @@ class Row:
         return f"{self.question} ({how}): {said}" + (f"; {self.culprit}" if self.culprit else "")
 
 
+def _together(blocks: Sequence[Block]) -> Verdict:
+    found = {block.verdict for block in blocks}
+    return next((verdict for verdict in (Verdict.REJECTED, Verdict.UNDECIDED) if verdict in found), Verdict.ACCEPTED)
+
+
 @dataclass(frozen=True)
 class Check:
     """The check of one function at one input.
@@ -66,11 +75,13 @@ class Check:
         name: Of the function.
         rows: One a question, transform, execution and block.
         undecided: Why nothing could be decided, or "".
+        false_alarm: The probability that sampled bounds reject anything right.
     """
 
     name: str
     rows: tuple[Row, ...]
     undecided: str = ""
+    false_alarm: float = 0.0
 
     @property
     def rejections(self) -> tuple[Row, ...]:
@@ -138,47 +149,40 @@ class Check:
             title=f"check of {self.name}",
             title_justify="left",
             title_style="",
+            caption=self._judged_by(),
+            caption_justify="left",
             box=SIMPLE_HEAD,
             pad_edge=False,
             padding=(0, 1, 0, 0),
         )
-        for column in (
-            "question",
-            "transform",
-            "execution",
-            "components",
-            "margin",
-            "derived",
-            "sampled",
-            "at kinks",
-            "sharp",
-            "verdict",
-        ):
-            table.add_column(
-                column,
-                justify="left" if column in ("question", "transform", "execution", "verdict") else "right",
-                no_wrap=True,
-            )
+        for column in _COLUMNS:
+            table.add_column(column, justify="right" if column in _NUMBERS else "left", no_wrap=True)
         for question, transform, execution, blocks in self._lines():
-            n = sum(b.components for b in blocks)
-            worst = {b.verdict for b in blocks}
-            verdict = next((v for v in (Verdict.REJECTED, Verdict.UNDECIDED) if v in worst), Verdict.ACCEPTED)
-            margin = max((b.margin for b in blocks), default=float("nan"))
-            cells = [
-                f"{n:,}",
-                f"{margin:.2g}",
-                *(
-                    f"{sum(getattr(b, name) for b in blocks) / n:.0%}" if n else "–"
-                    for name in ("derived", "sampled", "at_kinks", "sharp")
-                ),
-            ]
-            table.add_row(question, transform, execution, *cells, Text(str(verdict), style=_STYLES[verdict]))
-        return Group(
-            table,
-            *(Text.assemble(("REJECTED ", "bold red"), str(row)) for row in self.rejections[:4]),
-            *([Text(f"UNDECIDED: {self.undecided}", style="yellow")] if self.undecided else []),
-            Text(str(self.verdict).upper(), style=_STYLES[self.verdict]),
+            verdict = _together(blocks)
+            n = sum(block.components for block in blocks)
+            margin = max((block.margin for block in blocks), default=float("nan"))
+            sharp = f"{sum(block.sharp for block in blocks) / n:.0%}" if n else "–"
+            cells = [question, transform, execution, f"{n:,}", f"{margin:.2g}", sharp]
+            table.add_row(*cells, Text(str(verdict), style=_STYLES[verdict]))
+        wrong = [Text.assemble(("REJECTED ", "bold red"), str(row)) for row in self.rejections[:_SHOWN]]
+        if len(self.rejections) > _SHOWN:
+            wrong.append(Text(f"and {len(self.rejections) - _SHOWN} more: see `to_frame()`."))
+        open_ = [Text(f"UNDECIDED: {self.undecided}.", style="yellow")] if self.undecided else []
+        return Group(table, *wrong, *open_, Text(str(self.verdict).upper(), style=_STYLES[self.verdict]))
+
+    def _judged_by(self) -> str:
+        """Say by which bounds the components were judged."""
+        blocks = [row.block for row in self.rows]
+        n = sum(block.derived + block.sampled for block in blocks)
+        if not n:
+            return ""
+        derived, sampled, kinks = (
+            sum(getattr(b, name) for b in blocks) / n for name in ("derived", "sampled", "at_kinks")
         )
+        said = f"Judged by derived bounds: {derived:.1%}; by sampled ones: {sampled:.1%}"
+        if sampled:
+            said += f" (probability of a false alarm in all: {self.false_alarm:.0e})"
+        return said + (f"; at kinks: {kinks:.1%}." if kinks else ".")
 
     def __str__(self) -> str:
         console = Console(width=120, file=io.StringIO())

@@ -89,7 +89,7 @@ def check(
                 rows += asked.execution(transform, execution)
         elif question != "rule" or reference is None:
             rows += getattr(asked, question)()
-    return Check(traced.program.name, tuple(rows), solved.undecided)
+    return Check(traced.program.name, tuple(rows), solved.undecided, false_alarm)
 
 
 def check_grads(
