@@ -1,347 +1,256 @@
-"""Elementwise primitives: arithmetic, and the functions of one, two or three numbers.
+"""Elementwise primitives, the kind: one number of each operand makes one of the result.
 
-Each record has the value and the partial derivatives in closed form, in float64, and how many u a float32 implementation may
-lose of each. Roundings of values start from JAX's own table of accuracies (docs, accuracy.md: ulp, doubled to u, and a small
-factor); those of slopes from the formula that JAX's rule evaluates, whose cancelling terms are the slope's `size`.
+A record brings the value and the partial derivatives in closed form, in float64, and how many u an implementation may lose
+of each. The rounding model of a derivative is that of the formula which JAX's rule evaluates: the terms that cancel in it
+are its `slope_size`, and intermediate results that may leave the range of a dtype stand in `through`.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-from chainback.operations.primitives.record import Elementwise, register
+from chainback.operations.primitives.calls import Array, Call, Edge, Errors, Precision, is_uncertain, may_differ
+from chainback.operations.primitives.examples import Example, example, real
+from chainback.operations.primitives.maps import elementwise
+from chainback.operations.primitives.record import Primitive, carried
 
-Array = np.ndarray
-_ROOT_PI = float(np.sqrt(np.pi))
+__all__ = ["Elementwise", "unary"]
 
-
-def _unary(name: str, value: Any, slope: Any, **options: Any) -> Elementwise:
-    """A function of one number; `slope` maps (x, y) to y'."""
-    return Elementwise(name, value=value, partials=lambda *xs: (slope(*xs),), **options)
-
-
-def _exactly(name: str, value: Any, *slopes: Any, **options: Any) -> Elementwise:
-    """An operation whose value is rounded once, or never, and whose partial derivatives are exact."""
-    return Elementwise(
-        name,
-        value=value,
-        partials=lambda *xs: tuple(slope(*xs) for slope in slopes),
-        **{"slope_rounds": 0.0} | options,
-    )
+#: How many u are lost: in any dtype, or by dtype with "" for all others.
+Rounds = float | Mapping[str, float]
 
 
-def _one(*xs: Array) -> Array:
-    return np.ones_like(xs[-1])
+@dataclass(frozen=True)
+class Elementwise(Primitive):
+    """y = f(x, …), number by number, with broadcasting.
+
+    Attributes:
+        value: (*inputs, *params) ↦ y.
+        partials: (*inputs, y, *params) ↦ the partial derivative for each float operand; None where it is 1.
+        takes: Names of the parameters that the two take.
+        rounds: How many u an implementation may lose of `size`.
+        size: (*inputs, y, *params) ↦ the magnitude of the terms that cancel in the value; default |y|.
+        slope_rounds: How many u JAX's derivative rule may lose of `slope_size`.
+        slope_size: (*inputs, y, *partials, *params) ↦ likewise for each partial; default: its magnitude.
+        within: (*inputs, y, *params) ↦ magnitudes of what the value is computed from and that must not overflow.
+        floor: (*inputs, y, *params) ↦ by what the value multiplies something that may underflow; default 1.
+        through: (*inputs, y, *params) ↦ magnitudes of what JAX's rule computes on the way and that must not overflow.
+        slope_floors: (*inputs, y, *params) ↦ for each partial by what the rule multiplies something that may underflow.
+        moved: (inputs, E, *params) ↦ how far each partial may move with the operands; default: at the corners x ± E.
+        breaks: (inputs, E, *params) ↦ where f has a pole, a branch cut or the end of its domain within x ± E; or for each
+            operand, where its partial derivative has.
+        steps: Whether the value jumps: floor, round.
+        jumps: Whether the partial derivatives jump where both operands are equal, or the one is 0: either side is right.
+    """
+
+    value: Callable[..., Any] = field(kw_only=True)
+    partials: Callable[..., tuple[Any, ...]] = field(kw_only=True)
+    takes: tuple[str, ...] = field(default=(), kw_only=True)
+    rounds: Rounds = field(default=1.0, kw_only=True)
+    size: Callable[..., Array] | None = field(default=None, kw_only=True)
+    slope_rounds: Rounds = field(default=4.0, kw_only=True)
+    slope_size: Callable[..., Sequence[Array]] | None = field(default=None, kw_only=True)
+    within: Callable[..., Sequence[Array]] | None = field(default=None, kw_only=True)
+    floor: Callable[..., Array] | None = field(default=None, kw_only=True)
+    through: Callable[..., Sequence[Array]] | None = field(default=None, kw_only=True)
+    slope_floors: Callable[..., Sequence[Array | float]] | None = field(default=None, kw_only=True)
+    moved: Callable[..., Sequence[Array | None]] | None = field(default=None, kw_only=True)
+    breaks: Callable[..., Array | tuple[Array, ...]] | None = field(default=None, kw_only=True)
+    steps: bool = field(default=False, kw_only=True)
+    jumps: bool = field(default=False, kw_only=True)
+
+    @property
+    def picks(self) -> bool:
+        """Whether its partial derivatives jump somewhere."""
+        return self.jumps
+
+    def _params(self, call: Call) -> list[Any]:
+        return [call.params[name] for name in self.takes]
+
+    def evaluate(self, call: Call) -> list[Array]:
+        """Return the result."""
+        shape, dtype = call.outs[0]
+        with np.errstate(all="ignore"):
+            found = np.asarray(self.value(*call.inputs, *self._params(call)))
+        return [np.broadcast_to(found if call.makes_float else found.astype(dtype), shape)]
+
+    def edges(self, call: Call, results: Sequence[Array]) -> list[Edge]:
+        """Return a block for each float operand."""
+        if not call.makes_float or self.steps:
+            return []
+        shape = call.outs[0][0]
+        return [
+            Edge(k, 0, elementwise(np.shape(call.inputs[k]), shape), None if c is None else np.broadcast_to(c, shape))
+            for k, c in zip(call.floats, self._slopes(call, call.inputs, results[0]), strict=True)
+        ]
+
+    def _slopes(self, call: Call, inputs: Sequence[Array], y: Array) -> list[Array | None]:
+        with np.errstate(all="ignore"):
+            found = self.partials(*inputs, y, *self._params(call))
+        return [None if c is None else np.asarray(c, np.float64) for c in found]
+
+    def errors(
+        self, call: Call, results: Sequence[Array], edges: Sequence[Edge], E: Sequence[Array], how: Precision
+    ) -> Errors:
+        """Return the error of the result and of each partial."""
+        (shape, dtype), y = call.outs[0], results[0]
+        if not call.makes_float:
+            return Errors([may_differ(E, shape)], [])
+        with np.errstate(all="ignore"):
+            if self.steps:
+                return Errors([np.broadcast_to(self._step(call, y, E), shape)], [])
+            E_c = self._moves(call, y, edges, E)
+            if self.breaks is not None and is_uncertain(E):
+                broken = self.breaks(call.inputs, E, *self._params(call))
+                of_each = broken if isinstance(broken, tuple) else (broken,) * len(edges)
+                E_c = [_infinite(e, where, shape) for e, where in zip(E_c, of_each, strict=True)]
+            if self.jumps:
+                E_c = self._tied(call, shape, edges, E_c)
+            E_c = self._rounded_slopes(call, y, edges, E_c, how)
+            moved = carried(edges, results, E, E_c)[0]
+            rounds = self._count(self.rounds, dtype, how)
+            if not rounds:
+                return Errors([moved], E_c)
+            size = np.abs(y) if self.size is None else self.size(*call.inputs, y, *self._params(call))
+            floor = 1.0 if self.floor is None else np.maximum(self.floor(*call.inputs, y, *self._params(call)), 1.0)
+            lost = rounds * how.u(dtype) * (_finite(size, y) + moved) + how.tiny(dtype) * floor
+            beyond = self._overflows(self.within, call, y, how) & np.isfinite(y)
+            return Errors([np.where(beyond, np.inf, moved + lost)], E_c)
+
+    def _count(self, rounds: Rounds, dtype: str, how: Precision) -> float:
+        """A count by dtype is that of an implementation, which a reading in float64 does not use."""
+        if isinstance(rounds, Mapping):
+            return rounds[""] if how.everywhere else rounds.get(dtype, rounds[""])
+        return rounds
+
+    def _overflows(
+        self, magnitudes: Callable[..., Sequence[Array]] | None, call: Call, y: Array, how: Precision
+    ) -> Array:
+        """Return where something on the way overflows."""
+        found, dtype = np.zeros((), bool), call.outs[0][1]
+        for size in magnitudes(*call.inputs, y, *self._params(call)) if magnitudes else ():
+            found = found | ~(size < how.largest(dtype))
+        return found
+
+    def _corners(self, call: Call, E: Sequence[Array]) -> list[list[Array]]:
+        """Return the operands at every corner of x ± E; none where nothing is uncertain."""
+        moved = [k for k in call.floats if np.any(E[k])]
+        found = []
+        for signs in itertools.product((-1.0, 1.0), repeat=len(moved)) if moved else ():
+            inputs = list(call.inputs)
+            for sign, k in zip(signs, moved, strict=True):
+                inputs[k] = call.inputs[k] + sign * E[k]
+            found.append(inputs)
+        return found
+
+    def _step(self, call: Call, y: Array, E: Sequence[Array]) -> Array:
+        found = np.zeros(np.shape(y))
+        for inputs in self._corners(call, E):
+            found = np.maximum(found, np.abs(np.asarray(self.value(*inputs, *self._params(call))) - y))
+        return np.where(np.isnan(found), np.where(np.isfinite(y), np.inf, 0.0), found)
+
+    def _moves(self, call: Call, y: Array, edges: Sequence[Edge], E: Sequence[Array]) -> list[Array | None]:
+        """Return how far each partial may move with the operands."""
+        if not any(np.any(E[k]) for k in call.floats):
+            return [None] * len(edges)
+        if self.moved is not None:
+            moves = self.moved(call.inputs, E, *self._params(call))
+            return [
+                None if edge.c is None or m is None or not np.any(m) else m
+                for edge, m in zip(edges, moves, strict=True)
+            ]
+        found = [None if edge.c is None else np.zeros(np.shape(y)) for edge in edges]
+        for inputs in self._corners(call, E):
+            corner = np.asarray(self.value(*inputs, *self._params(call)))
+            for E_one, edge, there in zip(found, edges, self._slopes(call, inputs, corner), strict=True):
+                if E_one is not None:
+                    away = np.abs(there - edge.c)
+                    np.maximum(E_one, np.where(np.isnan(away), np.inf, away), out=E_one, where=np.isfinite(edge.c))
+        return found
+
+    def _tied(
+        self, call: Call, shape: tuple[int, ...], edges: Sequence[Edge], E_c: Sequence[Array | None]
+    ) -> list[Array | None]:
+        """Add what another choice may change where two operands are equal, or the one is 0."""
+        x, *others = call.inputs
+        tie = np.broadcast_to(x == others[0] if others else x == 0.0, shape)
+        if not tie.any():
+            return list(E_c)
+        return [
+            np.maximum(
+                0.0 if E_one is None else E_one,
+                np.where(tie, np.maximum(np.abs(edge.c), np.abs(1.0 - np.abs(edge.c))), 0.0),
+            )
+            for E_one, edge in zip(E_c, edges, strict=True)
+        ]
+
+    def _rounded_slopes(
+        self, call: Call, y: Array, edges: Sequence[Edge], E_c: Sequence[Array | None], how: Precision
+    ) -> list[Array | None]:
+        """Add what JAX's rule loses of each partial; ∞ where it, or what it computes on the way, overflows."""
+        dtype = call.outs[0][1]
+        rounds, u = self._count(self.slope_rounds, dtype, how), how.u(dtype)
+        if not rounds:
+            return list(E_c)
+        cs = [np.ones(()) if edge.c is None else edge.c for edge in edges]
+        sizes = (
+            self.slope_size(*call.inputs, y, *cs, *self._params(call)) if self.slope_size else [np.abs(c) for c in cs]
+        )
+        out_of_range = self._overflows(self.through, call, y, how)
+        floors = self.slope_floors(*call.inputs, y, *self._params(call)) if self.slope_floors else [1.0] * len(cs)
+        found: list[Array | None] = []
+        for E_one, edge, size, floor in zip(E_c, edges, sizes, floors, strict=True):
+            if edge.c is None:
+                found.append(E_one)
+                continue
+            lost = (
+                rounds * u * _finite(size, edge.c)
+                + how.tiny(dtype) * np.maximum(floor, 1.0)
+                + (0.0 if E_one is None else E_one)
+            )
+            beyond = out_of_range | ((np.abs(edge.c) >= how.largest(dtype)) & np.isfinite(edge.c))
+            found.append(np.broadcast_to(np.where(beyond, np.inf, lost), np.shape(edge.c)))
+        return found
 
 
-def _minus_one(*xs: Array) -> Array:
-    return -np.ones_like(xs[-1])
+def _finite(size: Array, exact: Array) -> Array:
+    """Return the size of what rounds: an infinite result is exact, and a finite one of unknown size has no bound."""
+    return np.where(np.isfinite(size), size, np.where(np.isfinite(exact), np.inf, 0.0))
 
 
-def _zero(*xs: Array) -> Array:
-    return np.zeros_like(xs[-1])
+def _infinite(E: Array | None, where: Array, shape: tuple[int, ...]) -> Array | None:
+    where = np.broadcast_to(where, shape)
+    return np.where(where, np.inf, 0.0 if E is None else E) if where.any() else E
 
 
-def _ones_like_floats(value: Any) -> Any:
-    return value
+def unary(
+    name: str,
+    value: Any,
+    slope: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    at: tuple[float, ...] = (),
+    examples: tuple[Example, ...] = (),
+    **options: Any,
+) -> Elementwise:
+    """Return the record of a function of one number; `slope` maps (x, y, *params) to y'.
 
-
-def _divided(x: Array, y: Array) -> Array:
-    if x.dtype.kind in "iu" and np.asarray(y).dtype.kind in "iu":
-        quotient = np.floor_divide(np.abs(x.astype(object)), np.abs(np.where(y == 0, 1, y).astype(object)))
-        signed = np.where((x < 0) != (y < 0), -quotient, quotient)
-        return np.where(y == 0, -1, signed).astype(x.dtype)
-    return x / y
-
-
-def _remainder(x: Array, y: Array) -> Array:
-    if x.dtype.kind in "iu":
-        return np.where(y == 0, x, np.fmod(x, np.where(y == 0, 1, y))).astype(x.dtype)
-    return np.fmod(x, y)
-
-
-def _larger(x: Array, y: Array, z: Array) -> tuple[Array, Array]:
-    """Shares of two operands in their maximum: ½ each where they are equal."""
-    share = np.where(x > y, 1.0, np.where(x == y, 0.5, 0.0))
-    return share, 1.0 - share
-
-
-def _power(x: Array, y: Array) -> Array:
-    return np.power(x, y)
-
-
-def _power_slopes(x: Array, y: Array, z: Array) -> tuple[Array, ...]:
-    by_base = np.where(y == 0, 0.0, y * np.power(x, np.where(y == 0, 1.0, y - 1.0)))
-    if np.asarray(y).dtype.kind in "iu":
-        return (by_base,)
-    log = np.log(np.where(x == 0, 1.0, x))
-    by_exponent = np.where(x == 0, np.where(y > 0, 0.0, np.where(y == 0, -np.inf, -np.inf)), log * z)
-    return by_base, by_exponent
-
-
-def _integer_power(x: Array, y: int) -> Array:
-    return np.power(x, y) if np.asarray(x).dtype.kind == "f" or y >= 0 else np.power(x.astype(float), y)
-
-
-def _integer_power_slope(x: Array, z: Array, y: int) -> Array:
-    return np.zeros_like(x) if y == 0 else y * np.power(x, y - 1)
-
-
-def _polygamma_slopes(n: Array, x: Array, y: Array) -> tuple[Array, ...]:
-    return np.full(np.shape(y), np.nan), special.polygamma(np.round(n + 1).astype(int), x)
-
-
-def _polygamma(n: Array, x: Array) -> Array:
-    return special.polygamma(np.round(n).astype(int), x)
-
-
-def _zeta_slopes(s: Array, q: Array, y: Array) -> tuple[Array, ...]:
-    return np.full(np.shape(y), np.nan), -s * special.zeta(s + 1.0, q)
-
-
-def _gamma_density(a: Array, x: Array) -> Array:
-    return np.exp(special.xlogy(a - 1.0, x) - x - special.gammaln(a))
-
-
-def _by_differences(function: Any, a: Array, *rest: Array) -> Array:
-    """d/da of a function without a closed form for it: central differences, extrapolated four times (Richardson)."""
-    h = 1e-2 * np.maximum(np.abs(a), 1e-3)
-    table = [(function(a + h / 2**k, *rest) - function(a - h / 2**k, *rest)) / (2 * h / 2**k) for k in range(5)]
-    for order in range(1, 5):
-        table = [(4**order * table[k + 1] - table[k]) / (4**order - 1) for k in range(len(table) - 1)]
-    return table[0]
-
-
-def _beta_slopes(a: Array, b: Array, x: Array, y: Array) -> tuple[Array, ...]:
-    density = np.exp(special.xlogy(a - 1.0, x) + special.xlog1py(b - 1.0, -x) - special.betaln(a, b))
-    return (
-        _by_differences(special.betainc, a, b, x),
-        _by_differences(lambda b, a, x: special.betainc(a, b, x), b, a, x),
-        density,
-    )
-
-
-def _tan_y(x: Array, y: Array) -> Array:
-    return 1.0 + y * y
-
-
-register(
-    _exactly("add", np.add, _one, _one, size=lambda x, y, z: np.abs(z)),
-    _exactly("add_any", np.add, _one, _one),
-    _exactly("sub", np.subtract, _one, _minus_one),
-    Elementwise("mul", value=np.multiply, partials=lambda x, y, z: (y, x), takes=(), slope_rounds=0.0),
-    _exactly("neg", np.negative, _minus_one, rounds=0.0),
-    Elementwise("div", value=_divided, partials=lambda x, y, z: (1.0 / y, -z / y), rounds=3.0, slope_rounds=6.0),
-    Elementwise(
-        "rem",
-        value=_remainder,
-        partials=lambda x, y, z: (np.ones_like(z), -np.trunc(x / y)),
-        rounds=1.0,
-        size=lambda x, y, z: np.abs(z),
-        slope_rounds=2.0,
-    ),
-    Elementwise("max", value=np.maximum, partials=_larger, rounds=0.0, slope_rounds=0.0, jumps=True),
-    Elementwise(
-        "min", value=np.minimum, partials=lambda x, y, z: _larger(y, x, z), rounds=0.0, slope_rounds=0.0, jumps=True
-    ),
-    _unary("abs", np.abs, lambda x, y: np.sign(x), rounds=0.0, slope_rounds=0.0, jumps=True),
-    _unary("sign", np.sign, _zero, rounds=0.0, slope_rounds=0.0),
-    _unary("floor", np.floor, _zero, rounds=0.0, slope_rounds=0.0),
-    _unary("ceil", np.ceil, _zero, rounds=0.0, slope_rounds=0.0),
-    Elementwise(
-        "nextafter",
-        value=lambda x, y: x + np.sign(y - x) * np.abs(x) * 2.0**-24,
-        partials=lambda x, y, z: (np.ones_like(z), np.zeros_like(z)),
-        rounds=2.0,
-    ),
-    _unary(
-        "round",
-        lambda x, rounding_method: (
-            np.rint(x)
-            if "EVEN" in str(rounding_method) or str(rounding_method) == "1"
-            else np.trunc(x + np.copysign(0.5, x))
-        ),
-        lambda x, y, rounding_method: np.zeros_like(x),
-        takes=("rounding_method",),
-        rounds=0.0,
-        slope_rounds=0.0,
-    ),
-    _unary("exp", np.exp, lambda x, y: y, rounds=4.0),
-    _unary("exp2", np.exp2, lambda x, y: np.log(2.0) * y, rounds=150.0, slope_rounds=160.0),
-    _unary("expm1", np.expm1, lambda x, y: 1.0 + y, rounds=6.0, slope_size=lambda x, y, c: [1.0 + np.abs(y)]),
-    _unary("log", np.log, lambda x, y: 1.0 / x, rounds=4.0),
-    _unary(
-        "log1p",
-        np.log1p,
-        lambda x, y: 1.0 / (1.0 + x),
-        rounds=6.0,
-        slope_size=lambda x, y, c: [np.abs(c) * (1.0 + np.abs(x) * np.abs(c))],
-    ),
-    _unary("sqrt", np.sqrt, lambda x, y: 0.5 / y, rounds=2.0),
-    _unary("rsqrt", lambda x: 1.0 / np.sqrt(x), lambda x, y: -0.5 * y / x, rounds=5.0, slope_rounds=12.0),
-    _unary("cbrt", np.cbrt, lambda x, y: 1.0 / (3.0 * y * y), rounds=8.0, slope_rounds=16.0),
-    _unary("square", np.square, lambda x, y: 2.0 * x, rounds=1.0, slope_rounds=0.0, since="0.5.1"),
-    _unary("integer_pow", _integer_power, _integer_power_slope, takes=("y",), rounds=8.0, slope_rounds=8.0),
-    Elementwise(
-        "pow",
-        value=_power,
-        partials=_power_slopes,
-        rounds=8.0,
-        size=lambda x, y, z: np.abs(z) * (1.0 + np.abs(y * np.log(np.where(x == 0, 1.0, np.abs(x))))),
-        slope_rounds=12.0,
-        slope_size=lambda x, y, z, *cs: [
-            np.abs(c) * (1.0 + np.abs(y * np.log(np.where(x == 0, 1.0, np.abs(x))))) for c in cs
-        ],
-    ),
-    _unary("sin", np.sin, lambda x, y: np.cos(x), rounds=4.0, slope_size=lambda x, y, c: [np.ones_like(c)]),
-    _unary("cos", np.cos, lambda x, y: -np.sin(x), rounds=4.0, size=lambda x, y: np.ones_like(y)),
-    _unary("tan", np.tan, _tan_y, rounds=8.0, slope_rounds=24.0),
-    _unary(
-        "asin",
-        np.arcsin,
-        lambda x, y: 1.0 / np.sqrt((1.0 - x) * (1.0 + x)),
-        rounds=8.0,
-        slope_size=lambda x, y, c: [np.abs(c) * np.maximum(1.0, c * c)],
-    ),
-    _unary(
-        "acos",
-        np.arccos,
-        lambda x, y: -1.0 / np.sqrt((1.0 - x) * (1.0 + x)),
-        rounds=12.0,
-        slope_size=lambda x, y, c: [np.abs(c) * np.maximum(1.0, c * c)],
-    ),
-    _unary("atan", np.arctan, lambda x, y: 1.0 / (1.0 + x * x), rounds=8.0),
-    Elementwise(
-        "atan2",
-        value=np.arctan2,
-        partials=lambda y, x, z: (x / (x * x + y * y), -y / (x * x + y * y)),
-        rounds=8.0,
-        slope_rounds=8.0,
-    ),
-    _unary("sinh", np.sinh, lambda x, y: np.cosh(x), rounds=60.0, slope_rounds=60.0),
-    _unary("cosh", np.cosh, lambda x, y: np.sinh(x), rounds=60.0, slope_rounds=60.0),
-    _unary(
-        "tanh",
-        np.tanh,
-        lambda x, y: 1.0 / np.cosh(np.clip(x, -350, 350)) ** 2,
-        rounds=12.0,
-        slope_rounds=12.0,
-        slope_size=lambda x, y, c: [np.ones_like(c)],
-    ),
-    _unary("asinh", np.arcsinh, lambda x, y: 1.0 / np.hypot(1.0, x), rounds=12.0, slope_rounds=8.0),
-    _unary(
-        "acosh",
-        np.arccosh,
-        lambda x, y: 1.0 / np.sqrt((x - 1.0) * (x + 1.0)),
-        rounds=12.0,
-        slope_size=lambda x, y, c: [np.abs(c) * np.maximum(1.0, c * c)],
-    ),
-    _unary(
-        "atanh",
-        np.arctanh,
-        lambda x, y: 1.0 / ((1.0 - x) * (1.0 + x)),
-        rounds=12.0,
-        slope_size=lambda x, y, c: [np.abs(c) * np.maximum(1.0, np.abs(c))],
-    ),
-    _unary(
-        "logistic",
-        special.expit,
-        lambda x, y: y * special.expit(-x),
-        rounds=6.0,
-        slope_rounds=8.0,
-        slope_size=lambda x, y, c: [y],
-    ),
-    _unary(
-        "erf",
-        special.erf,
-        lambda x, y: 2.0 / _ROOT_PI * np.exp(-x * x),
-        rounds=16.0,
-        slope_rounds=6.0,
-        slope_size=lambda x, y, c: [np.abs(c) * (1.0 + x * x)],
-    ),
-    _unary(
-        "erfc",
-        special.erfc,
-        lambda x, y: -2.0 / _ROOT_PI * np.exp(-x * x),
-        rounds=150.0,
-        slope_rounds=6.0,
-        slope_size=lambda x, y, c: [np.abs(c) * (1.0 + x * x)],
-    ),
-    _unary(
-        "erf_inv",
-        special.erfinv,
-        lambda x, y: _ROOT_PI / 2.0 * np.exp(y * y),
-        rounds=150.0,
-        slope_rounds=300.0,
-        slope_size=lambda x, y, c: [np.abs(c) * (1.0 + y * y)],
-    ),
-    _unary(
-        "lgamma",
-        special.gammaln,
-        lambda x, y: special.digamma(x),
-        rounds=16.0,
-        size=lambda x, y: np.abs(y) + np.abs(x * np.log(np.maximum(np.abs(x), 1e-30))) + 1.0,
-        slope_rounds=16.0,
-        slope_size=lambda x, y, c: [np.abs(c) + 1.0 + 1.0 / np.maximum(np.abs(x), 1e-30)],
-    ),
-    _unary(
-        "digamma",
-        special.digamma,
-        lambda x, y: special.polygamma(1, x),
-        rounds=16.0,
-        size=lambda x, y: np.abs(y) + 1.0 + 1.0 / np.maximum(np.abs(x), 1e-30),
-        slope_rounds=64.0,
-    ),
-    Elementwise("polygamma", value=_polygamma, partials=_polygamma_slopes, rounds=64.0, slope_rounds=64.0),
-    Elementwise("zeta", value=special.zeta, partials=_zeta_slopes, rounds=64.0, slope_rounds=64.0),
-    Elementwise(
-        "igamma",
-        value=special.gammainc,
-        partials=lambda a, x, y: (_by_differences(special.gammainc, a, x), _gamma_density(a, x)),
-        rounds=64.0,
-        slope_rounds=256.0,
-        slope_size=lambda a, x, y, *cs: [
-            np.abs(c) * (1.0 + np.abs(a * np.log(np.maximum(x, 1e-30)))) + np.abs(y) for c in cs
-        ],
-    ),
-    Elementwise(
-        "igammac",
-        value=special.gammaincc,
-        partials=lambda a, x, y: (_by_differences(special.gammaincc, a, x), -_gamma_density(a, x)),
-        rounds=64.0,
-        size=lambda a, x, y: np.ones_like(y),
-        slope_rounds=256.0,
-        slope_size=lambda a, x, y, *cs: [
-            np.abs(c) * (1.0 + np.abs(a * np.log(np.maximum(x, 1e-30)))) + 1.0 for c in cs
-        ],
-    ),
-    Elementwise(
-        "regularized_incomplete_beta",
-        value=special.betainc,
-        partials=_beta_slopes,
-        rounds=256.0,
-        size=lambda a, b, x, y: np.ones_like(y),
-        slope_rounds=256.0,
-    ),
-    _unary(
-        "bessel_i0e",
-        special.i0e,
-        lambda x, y: special.i1e(x) - np.sign(x) * y,
-        rounds=16.0,
-        slope_rounds=16.0,
-        slope_size=lambda x, y, c: [np.abs(y)],
-    ),
-    _unary(
-        "bessel_i1e",
-        special.i1e,
-        lambda x, y: np.where(
-            np.abs(x) < 1e-8, 0.5, special.i0e(x) - y * (np.sign(x) + 1.0 / np.where(x == 0, 1.0, x))
-        ),
-        rounds=16.0,
-        slope_rounds=32.0,
-        slope_size=lambda x, y, c: [special.i0e(x)],
-    ),
-)
+    Args:
+        name: Of the primitive, and of the function of `jax.lax` in its example.
+        value: Of x and the parameters.
+        slope: Its derivative.
+        low: The domain's lower end.
+        high: Its upper end.
+        at: Ugly places of its own.
+        examples: Others than the usual one.
+        options: As for `Elementwise`.
+    """
+    usual = (example(f"lax.{name}(x)", x=real(40, low=low, high=high, at=at)),)
+    return Elementwise(name, value=value, partials=lambda *xs: (slope(*xs),), examples=examples or usual, **options)
