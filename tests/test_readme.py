@@ -4,9 +4,12 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+import chainback
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -49,11 +52,18 @@ def _look_closer(text: str) -> list[str]:
 
 
 def test_the_python_example_runs(tmp_path) -> None:
-    (tmp_path / "test_example.py").write_text(block("in python"))
+    example = example_in(chainback.__doc__ or "")
+    (tmp_path / "test_example.py").write_text(example)
     done = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example.py", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
     assert (tmp_path / "tolerance.csv").exists()
+
+
+def example_in(docstring: str) -> str:
+    """Return the indented code of a docstring."""
+    block = docstring[docstring.index("::\n") + 3 :]
+    return textwrap.dedent("\n".join(line for line in block.splitlines() if not line or line.startswith("    ")))
 
 
 def test_ci_runs_the_readmes_test_command() -> None:
@@ -72,3 +82,37 @@ def test_the_million_is_the_committed_report() -> None:
     batched = committed[(committed["execution"] == "batched") & (committed["engine"] == "reverse-scan")]
     assert batched["cases"].sum() == 1_000_000
     assert "1,000,004" in README
+
+
+DOCUMENTS = ("README.md", "chainback/README.md", "reports/README.md", ".github/CONTRIBUTING.md")
+#: Written by commands, or made by the reader.
+NOT_KEPT = ("chainback-report", "tests/test_mine.py")
+
+
+def missing(text: str, place: Path) -> list[str]:
+    """Return what a document links to, or names as a path of this repository, that is not there."""
+    links = [target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
+    paths = re.findall(r"`((?:chainback|tests|properties|reports|\.github|\.ci)/[\w./-]+)`", text)
+    found = [link for link in links if link and not (place.parent / link).exists()]
+    return found + [path for path in paths if not (ROOT / path).exists() and not path.startswith(NOT_KEPT)]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_a_document_names_is_there(name: str) -> None:
+    if not (ROOT / ".ci" / "run").exists():
+        pytest.skip("chainback is installed without its repository")
+    assert missing((ROOT / name).read_text(), ROOT / name) == []
+
+
+def test_a_broken_link_is_found() -> None:
+    assert missing("[a](nowhere.md), `tests/nothing.py`, [b](README.md)", ROOT / "README.md") == [
+        "nowhere.md",
+        "tests/nothing.py",
+    ]
+
+
+def test_the_readme_is_short_and_begins_with_how_to_install() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 180
+    assert "<!-- the run command -->" in lines[:40]
+    assert "<!-- the test command -->" in lines[:40]
