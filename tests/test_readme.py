@@ -13,10 +13,11 @@ import chainback
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+YOUR_CI = (ROOT / ".github" / "YOUR_CI.md").read_text() if (ROOT / ".github").is_dir() else ""
 
 
 def block(label: str) -> str:
-    found = re.search(rf"<!-- {re.escape(label)} -->\n```\w+\n(.*?)```", README, re.DOTALL)
+    found = re.search(rf"<!-- {re.escape(label)} -->\n```\w+\n(.*?)```", README + YOUR_CI, re.DOTALL)
     assert found, f"the README has no block {label!r}"
     return found[1]
 
@@ -26,25 +27,46 @@ def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=300, check=False)
 
 
-def test_the_failing_example_fails_as_printed(tmp_path) -> None:
+def test_the_failing_engine_fails_as_printed(tmp_path) -> None:
     (tmp_path / "mine.py").write_text(block("mine.py"))
-    command = re.search(r"\$ chainback (verify --engines none .*)", README)
+    command = re.search(r"\$ chainback (verify --engines none .*)", YOUR_CI)
     assert command
     done = run(sys.executable, "-m", "chainback", *command[1].split(), cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    # Versions, digits that they may change, and times aside, the output is the README's.
+    # Versions, digits that they may change, and times aside, the output is the document's.
     for line in (
         "REJECTED mine:gradients (batched) on lecture@1:0:4x1:0:0/33: dW_1[0,0]: got",
         "rejected",
         "Look closer",
     ):
         assert line in done.stdout
-        assert line in README
+        assert line in YOUR_CI
     again = run(*(sys.executable, "-m", "chainback"), *_look_closer(done.stdout), cwd=tmp_path)
     reproducer = again.stdout[again.stdout.index("# mine:gradients with jax") :]
     alone = run(sys.executable, "-c", reproducer, cwd=tmp_path)
     assert "expected 0.125 +- 1.8e-07\nWRONG" in alone.stdout
-    assert "expected 0.125 +- 1.8e-07\nWRONG" in README
+    assert "expected 0.125 +- 1.8e-07\nWRONG" in YOUR_CI
+
+
+FACTOR = " * 1.00001  # wrong by 1e-5"
+
+
+def test_the_checked_function_is_rejected_as_printed_and_accepted_without_its_fault(tmp_path) -> None:
+    text = block("a wrong rule")
+    assert FACTOR in text
+    printed = {}
+    for name, code in (("wrong", text), ("right", text.replace(FACTOR, ""))):
+        (tmp_path / "model.py").write_text(code)
+        done = run(sys.executable, "model.py", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        printed[name] = done.stdout
+    assert "(custom_jvp, model.py:19) is off by 1.0e-05" in " ".join(printed["wrong"].split())
+    assert "(custom_jvp, model.py:19) is off by 1.0e-05" in " ".join(README.split())
+    for name in printed:
+        verdicts = [line.split()[-1] for line in printed[name].splitlines() if line.startswith((" value", " rule", " exec"))]
+        assert verdicts
+        assert all(re.search(rf"^ (value|rule|execution).* {verdict}$", README, re.MULTILINE) for verdict in verdicts)
+    assert printed["right"].rstrip().endswith("ACCEPTED")
 
 
 def _look_closer(text: str) -> list[str]:
@@ -84,7 +106,7 @@ def test_the_million_is_the_committed_report() -> None:
     assert "1,000,004" in README
 
 
-DOCUMENTS = ("README.md", "chainback/README.md", "reports/README.md", ".github/CONTRIBUTING.md")
+DOCUMENTS = ("README.md", ".github/YOUR_CI.md", "chainback/README.md", "reports/README.md", ".github/CONTRIBUTING.md")
 #: Written by commands, or made by the reader.
 NOT_KEPT = ("chainback-report", "tests/test_mine.py")
 

@@ -1,4 +1,4 @@
-"""What the README gives for a user's own CI, word for word, in a project that knows nothing of this repository.
+"""What YOUR_CI.md gives for a user's own CI, word for word, in a project that knows nothing of this repository.
 
 The project has an environment of its own, with another JAX than the one the tests run under.
 """
@@ -54,7 +54,7 @@ class Project:
 
 
 def steps(label: str) -> list[str]:
-    """Return the lines that a workflow of the README runs."""
+    """Return the lines that a workflow of the document runs."""
     return re.findall(r"^ +- run: (.*)$", block(label), re.MULTILINE)
 
 
@@ -88,7 +88,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(folder, kept | variables)
     (folder / "requirements.txt").write_text(f"jax=={PINNED}\npytest\n")
     (folder / "test_mine.py").write_text(block("a test in your CI"))
-    make, install, _ = steps("a gate in your CI")  # the weekly check has the same, and another last step
+    make, install, _ = steps("a gate in your CI")
+    assert [make, install] == steps("an upgrade check in your CI")[:-1]
     done = project.run(make)
     assert done.returncode == 0, done.stderr
     done = project.run(install)
