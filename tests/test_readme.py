@@ -63,7 +63,9 @@ def test_the_checked_function_is_rejected_as_printed_and_accepted_without_its_fa
     assert "(custom_jvp, model.py:19) is off by 1.0e-05" in " ".join(printed["wrong"].split())
     assert "(custom_jvp, model.py:19) is off by 1.0e-05" in " ".join(README.split())
     for name in printed:
-        verdicts = [line.split()[-1] for line in printed[name].splitlines() if line.startswith((" value", " rule", " exec"))]
+        verdicts = [
+            line.split()[-1] for line in printed[name].splitlines() if line.startswith((" value", " rule", " exec"))
+        ]
         assert verdicts
         assert all(re.search(rf"^ (value|rule|execution).* {verdict}$", README, re.MULTILINE) for verdict in verdicts)
     assert printed["right"].rstrip().endswith("ACCEPTED")

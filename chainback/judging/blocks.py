@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from chainback.judging.judgement import Verdict
+from chainback.operations.arithmetic import Array
 
 __all__ = ["Block", "Rejected", "judge_block"]
 
-Array = np.ndarray
 _SHARP = 1e-3
 
 

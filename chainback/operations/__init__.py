@@ -14,4 +14,5 @@ In reading order:
 * `reference`: the points that swept functions are judged at, and their stored truth there.
 * `jax_functions`: the table of JAX's functions: path, which swept function each computes, how it is called.
 * `known_faults`: what is wrong with single functions in released versions of JAX.
+* `primitives`: what a jaxpr is made of: for each primitive its value, its linear maps, how it may round.
 """

@@ -10,5 +10,6 @@ In reading order:
 * `random_streams`: the random numbers of a batch, from NumPy's PCG64.
 * `families`: the families of random chains, a function each.
 * `ensembles`: the table of ensembles (named, versioned families), and how a batch is drawn and a case rebuilt.
+* `program`: a traced JAX function, its arguments and its seeds.
 * `strategies`: Hypothesis strategies for chains and cases, for any test suite.
 """

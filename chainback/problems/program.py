@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from chainback.operations.arithmetic import Array
 
 __all__ = ["Program"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ In reading order:
 * `sections`: what every printed form is made of: tables, sentences, test cases, part by part.
 * `terminal`, `ci`: what is printed; GitHub Actions and JUnit.
 * `report`: everything that one run found, its verdict and its folder.
+* `checks`: what a check of one function found.
 * `shards`: a run's totals as a report; parts of a run, merged; an interrupted run, resumed.
 * `reading`, `row_outcomes`, `comparison`: two reports of the same cases, row by row.
 * `pages`: HTML pages, charts and drawings.

@@ -13,6 +13,7 @@ In reading order:
 * `activation_sweep`, `function_sweep`: single functions on fixed points.
 * `device_truth`: reference gradients computed on a device; `lifting`: NumPy code run by JAX.
 * `device_check`: reference gradients of another origin judged by NumPy's.
+* `check`: a function judged; `tracing`: from a function to a program; `culprits`: which rule is wrong.
 * `supervised`: a request run in a worker that may die.
 * `distributed`: a request run over several hosts; `host_link`: the process that joins `jax.distributed` on each.
 """

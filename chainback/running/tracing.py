@@ -11,14 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from chainback.engines.networks import Array
 from chainback.errors import UsageError, sentence
 from chainback.problems.program import Program
 from chainback.truth.interpreter import read
 from chainback.truth.program_system import ProgramSystem
 
 __all__ = ["Traced", "program", "trace"]
-
-Array = Any
 
 
 @dataclass(frozen=True)

@@ -23,4 +23,11 @@ In reading order:
 * `chain_gradient`: states, slopes, adjoints and gradients of a chain, by explicit loops and closed forms.
 * `chain_forward_error`: error bounds of each argument, state and slope of a chain.
 * `chain_bound`: the bound of each gradient component, of a linearisation, and of a substitution.
+
+A program, any traced function, is the same system with a block row for each equation:
+
+* `tape`: its equations, evaluated; both substitutions. `interpreter`: a jaxpr read in float64 onto a tape.
+* `tape_bound`: the derived bound, equation by equation. `sampled_bound`: random rounding errors, where that is vacuous.
+* `differences`: one-sided differences of the values. `solved_program`: all that a judge needs of a program.
+* `program_system`: I − L as a sparse matrix, for whoever wants to see it.
 """

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.truth.interpreter import read
 
 __all__ = ["Slope", "one_sided"]
 
-Array = np.ndarray
 _STEP = 2.0**-10
 _HALVINGS = 5
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.maps import reshaped
 from chainback.operations.primitives.record import TABLE, Call, Edge, Primitive, Structural, is_float
 from chainback.operations.primitives.table import FAMILIES
@@ -22,7 +23,6 @@ from chainback.truth.tape import Equation, Source, Tape
 
 __all__ = ["MissingRuleError", "read"]
 
-Array = np.ndarray
 #: Names under which versions of JAX call a jaxpr, and the parameter that holds it.
 _CALLS = {
     **dict.fromkeys(

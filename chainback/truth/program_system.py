@@ -11,12 +11,12 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve_triangular
 
 from chainback.errors import UsageError
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.record import is_float
 from chainback.truth.tape import Equation, Tape
 
 __all__ = ["ProgramSystem"]
 
-Array = np.ndarray
 #: Numbers in all variables beyond which the matrix is not written down: its blocks are found column by column.
 _MOST = 20_000
 

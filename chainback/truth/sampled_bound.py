@@ -19,13 +19,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.record import Call, Edge, Precision, Primitive, is_float
 from chainback.truth.interpreter import read
 from chainback.truth.tape import Tape
 
 __all__ = ["Sampled", "allowance", "sample"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.record import Precision, is_float
 from chainback.problems.program import Program
 from chainback.truth.interpreter import read
@@ -21,7 +22,6 @@ from chainback.truth.tape_bound import Adjoints, ForwardErrors, adjoints, forwar
 
 __all__ = ["Solved", "solve_program"]
 
-Array = np.ndarray
 #: A bound above this share of the reference is not sharp.
 _SHARP = 1e-3
 #: How many σ̂ a variable may be off when it is asked whether a kink, a branch or an overflow is within its reach.
@@ -117,7 +117,7 @@ class Solved:
         """Return how far the results of a derivative program, read in float64, may lie from what it means.
 
         Its own roundings in float64; and constants of its own: JAX writes those of its rules in float32, so that a literal
-        which is no short dyadic number, and none of the program's own outside of custom calls, enters with an error of u |c|.
+        that is no short dyadic number, and none of the program outside of custom calls, enters with an error of u |c|.
         """
         ours = self._written()
         inexact = _rounded_constants(derivative, lambda custom, value: custom or value not in ours)

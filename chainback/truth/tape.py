@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.record import Call, Edge, Primitive
 
 __all__ = ["Equation", "Source", "Tape"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

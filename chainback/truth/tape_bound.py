@@ -23,12 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.record import Precision, gamma, is_float
 from chainback.truth.tape import Equation, Tape
 
 __all__ = ["Adjoints", "ForwardErrors", "adjoints", "forward_errors"]
-
-Array = np.ndarray
 
 
 @dataclass(frozen=True)

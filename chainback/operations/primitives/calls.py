@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.maps import Map
 
 __all__ = ["Array", "Call", "Edge", "Errors", "Precision", "Shape", "gamma", "is_float", "is_uncertain", "may_differ"]
 
-Array = np.ndarray
 Shape = tuple[int, ...]
 #: Unit roundoff u, smallest normal number η and largest number of each dtype in which a program may run.
 _FORMATS = {

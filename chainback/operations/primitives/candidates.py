@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
 from chainback.operations.primitives.calls import Call
 from chainback.operations.primitives.maps import Map, Selection, size_of, times
 from chainback.operations.primitives.places import window_places
 
 __all__ = ["Folded", "Lines", "Running", "Windows", "along_axis", "over_axes", "over_windows"]
 
-Array = np.ndarray
 Shape = tuple[int, ...]
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
+
 __all__ = ["Example", "Operand", "example", "flags", "real", "whole"]
 
-Array = np.ndarray
 #: Places at which functions tend to go wrong; the third from last is subnormal in float32.
 _PLACES = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 0.1, 1e-3, -1e-3, 1e-7, -30.0, 90.0, 1e-40, 1e10, -1e30)
 

@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from chainback.operations.arithmetic import Array
+
 __all__ = [
     "Bilinear",
     "Map",
@@ -25,7 +27,6 @@ __all__ = [
     "times",
 ]
 
-Array = np.ndarray
 Shape = tuple[int, ...]
 
 

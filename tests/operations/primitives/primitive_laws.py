@@ -1,7 +1,7 @@
 """What must hold of a primitive's record, as functions of the record's name and one of its examples.
 
-Each law evaluates the example by JAX, reads its jaxpr in float64, and raises an AssertionError where the two disagree by more
-than the record allows. `broken` records take the place of the right one: the laws must reject them.
+Each law evaluates the example by JAX, reads its jaxpr in float64, and raises an AssertionError where the two disagree by
+more than the record allows. `broken` records take the place of the right one: the laws must reject them.
 """
 
 from __future__ import annotations
