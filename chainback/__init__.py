@@ -1,7 +1,37 @@
 """chainback: are the gradients that this JAX, on this device, computes right?
 
-Each gradient of a chain x_i = h_i(W_i x_{i−1} + b_i) is computed by forward-mode AD, by reverse-mode AD and by solving
-(I − L) dx = D dp; every component is judged against a float64 truth, within a bound derived for that component.
+The gradient of any JAX function (`check`), and of random deep networks, chains x_i = h_i(W_i x_{i−1} + b_i), by forward-mode
+AD, by reverse-mode AD and by solving (I − L) dx = D dp (`verify`): every component is judged against a float64 truth, within a
+bound derived for that component. In Python, and in tests::
+
+    import jax.numpy as jnp
+    import numpy as np
+    from hypothesis import given, settings
+
+    import chainback
+
+    chain = chainback.Chain.scalar([0.5, -1.2, 2.0], [0.1, 0.0, 0.3], ["sigmoid", "tanh", "identity"])
+    x, y = np.float32([0.7]), np.float32([1.0])
+
+    gradient = chainback.gradient(chain, x, y, engine="reverse-scan")
+    assert chainback.judge(chainback.Case(chain, x, y), gradient).accepted
+
+    system = chainback.extended_jacobian(chain, x)  # .couplings .slopes .states .matrix() .rhs()
+    jacobian_of_all_states = system.solve(solver="parallel")  # forward substitution: dx = (I − L)⁻¹ D dp
+
+    of_a_function = chainback.program(lambda w, x: jnp.sum(jnp.tanh(w @ x)), np.eye(2, dtype=np.float32), jnp.ones(2))
+    assert of_a_function.solve_transposed([1.0])[0].shape == (2, 2)
+
+    report = chainback.verify(engines=["reverse-scan"], ensembles=["lecture"], cases=100, depths=[3])
+    assert report.accepted, report.rejections
+    report.to_csv("tolerance.csv")
+
+
+    @settings(deadline=None, max_examples=20)  # each new shape compiles
+    @given(chainback.strategies.cases(max_depth=4, max_width=2))
+    def test_my_gradients(case):
+        mine = chainback.gradient(case.chain, case.inputs, case.targets, engine="triangular-substitution")
+        assert chainback.judge(case, mine).verdict is not chainback.Verdict.REJECTED
 
 The public names load what they need when they are first used: importing chainback does not import JAX.
 """
