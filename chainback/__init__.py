@@ -1,8 +1,8 @@
 """chainback: are the gradients that this JAX, on this device, computes right?
 
-The gradient of any JAX function (`check`), and of random deep networks, chains x_i = h_i(W_i x_{i−1} + b_i), by forward-mode
-AD, by reverse-mode AD and by solving (I − L) dx = D dp (`verify`): every component is judged against a float64 truth, within a
-bound derived for that component. In Python, and in tests::
+The gradient of any JAX function (`check`), and of random deep networks, chains x_i = h_i(W_i x_{i−1} + b_i), by
+forward-mode AD, by reverse-mode AD and by solving (I − L) dx = D dp (`verify`): every component is judged against a float64
+truth, within a bound derived for that component. In Python, and in tests::
 
     import jax.numpy as jnp
     import numpy as np
