@@ -166,7 +166,8 @@ NO_JAX = "import sys; {}; sys.exit('jax' in sys.modules)"
     [
         "import chainback",
         "import chainback.cli.main",
-        "import chainback.running.request",
+        "import chainback.running.verify",
+        "import chainback.running.batch_judge",  # it never calls back into JAX
         "from chainback import Case, Chain, judge, draw, rebuild, strategies, compare, merge, show",
         "import chainback.truth.chain_bound, chainback.processes.worker, chainback.versions.history",
     ],

@@ -20,11 +20,11 @@ class Platform:
     """A platform under test.
 
     Attributes:
-        name: As it was asked for, such as "gpu" or "gpu:1".
-        devices: This process's devices of it: all, or the one that was asked for. Batches are split over them; what is run
+        name: As the user wrote it, such as "gpu" or "gpu:1".
+        devices: This process's devices of it: all, or the one that was named. Batches are split over them; what is run
             one by one runs on the first.
-        arithmetic: What answers are judged as: theirs, under JAX's matmul precision as it is set in this thread, unless the
-            user wants another one.
+        arithmetic: Under which results are judged: that of JAX's matmul precision, as set in this thread, unless the user
+            wants another one.
         precision: What reports call that: "tf32", or "tf32 judged as float32".
     """
 
@@ -55,12 +55,12 @@ class Platform:
         }
 
 
-def platforms_of(asked: str | None, judged_as: str | None = None) -> list[Platform]:
-    """Return the platforms that are asked for.
+def platforms_of(names: str | None, judged_as: str | None = None) -> list[Platform]:
+    """Return the platforms of these names.
 
     Args:
-        asked: Names as "gpu", or "gpu:1" for one device of it, separated by commas; None for JAX's own choice.
-        judged_as: The arithmetic whose bounds answers are to keep, wherever they come from; None for that of the device.
+        names: Names as "gpu", or "gpu:1" for one device of it, separated by commas; None for JAX's own choice.
+        judged_as: The arithmetic whose bounds results are to keep, on whatever device; None for that of the device.
 
     Raises:
         UsageError: One is not there, or the same is named twice, or it or the arithmetic has no rounding model.
@@ -68,7 +68,7 @@ def platforms_of(asked: str | None, judged_as: str | None = None) -> list[Platfo
     if judged_as is not None and judged_as not in ARITHMETICS:
         raise UsageError(f"`judged_as` must be one of {', '.join(ARITHMETICS)}, got {judged_as!r:.40}")
     found: dict[tuple[Any, ...], Platform] = {}
-    for name in [None] if asked is None else [part.strip() for part in asked.split(",")]:
+    for name in [None] if names is None else [part.strip() for part in names.split(",")]:
         devices = _devices_of(name)
         if devices in found:
             same = found[devices].name
@@ -94,10 +94,10 @@ def _devices_of(name: str | None) -> tuple[Any, ...]:
     try:
         devices = jax.local_devices()
     except (RuntimeError, AssertionError) as error:  # JAX asserts where a platform it knows has no device
-        asked = getattr(jax.config, "jax_platforms", None)
-        where = f"with JAX_PLATFORMS={asked}" if asked else "here"
-        said = f" ({sentence(error)})" if str(error) else ""
-        raise UsageError(f"JAX finds no device {where}{said}: name a platform that is there, or none") from None
+        chosen = getattr(jax.config, "jax_platforms", None)
+        where = f"with JAX_PLATFORMS={chosen}" if chosen else "here"
+        reason = f" ({sentence(error)})" if str(error) else ""
+        raise UsageError(f"JAX finds no device {where}{reason}: name a platform that is there, or none") from None
     if name is None:
         return tuple(devices)
     platform, colon, index = name.partition(":")
@@ -145,5 +145,5 @@ def _require_algorithm(setting: str, device: Any) -> None:
         with jax.default_matmul_precision(setting):
             jax.jit(lambda a, b: a @ b).lower(square, square)
     except Exception as error:  # JAX raises ValueError today
-        said = f"{device.platform} cannot multiply so ({sentence(error)})"
-        raise UsageError(f"jax_default_matmul_precision is {setting}, but {said}: set another one") from None
+        reason = f"{device.platform} cannot multiply so ({sentence(error)})"
+        raise UsageError(f"jax_default_matmul_precision is {setting}, but {reason}: set another one") from None

@@ -87,12 +87,12 @@ def serve(parent: Parent) -> None:
     try:
         run = target(job.target)
         state = None if job.state is None else pickle.loads(job.state)
-        answer: tuple[str, Any] = ("result", run(job.arguments, state, watch))
+        message: tuple[str, Any] = ("result", run(job.arguments, state, watch))
     except UsageError as error:
-        answer = ("usage", str(error))
+        message = ("usage", str(error))
     except Exception:  # a fault of chainback itself
-        answer = ("fault", traceback.format_exc())
-    parent.send(answer)
+        message = ("fault", traceback.format_exc())
+    parent.send(message)
     os._exit(0)  # threads of what was run may not let the interpreter end
 
 
@@ -171,8 +171,8 @@ class _Worker:
                 return kind, content
 
     def _over_a_limit(self) -> _Death | None:
-        for step, begun in self._steps.values():
-            if time.monotonic() - begun > self._time_limit:
+        for step, start in self._steps.values():
+            if time.monotonic() - start > self._time_limit:
                 return _Death(f"it did not end within {self._time_limit:g} s", step)
         held = _resident(self._child.process.pid)
         if held > self._memory_limit:

@@ -1,7 +1,7 @@
-"""Every activation alone: its value and its slope on a fixed grid, against the truth.
+"""The sweep of activations: each alone, its value and its slope on a fixed grid, judged by the float64 reference.
 
-What moves between JAX versions is mostly single functions, and inside a chain they are compiled differently. Here each is
-swept as it stands: value, slope by forward and by reverse mode, and our own closed forms, jitted and op by op.
+What changes between JAX versions is mostly single functions, and inside a chain they are compiled differently. Here each is
+run by itself: value, slope by forward and by reverse mode, and our own closed forms, jitted and op by op.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chainback.operations.activations import ACTIVATIONS
 from chainback.operations.arithmetic import Arithmetic
 from chainback.operations.elementwise import Activation
 
-__all__ = ["Measurement", "grid", "measurements", "sweep"]
+__all__ = ["ActivationSweep", "activation_sweeps", "grid"]
 
 #: A curve's bins: as fine as the grid's dense points allow near 0, wider by the same factor each beyond |z| = 1.
 _EDGES = np.sinh(np.linspace(-np.arcsinh(104.0), np.arcsinh(104.0), 97))
@@ -36,7 +36,7 @@ def grid() -> np.ndarray:
     return np.concatenate([dense, sizes, -sizes, near_one, -near_one, np.array([0.0, -0.0], np.float32)])
 
 
-def _measurements(name: str) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
+def _ways(name: str) -> Iterator[tuple[str, str, Callable[[Array], Array]]]:
     """Yield (quantity, method, function on the whole grid) of one activation."""
     h = function(name)
     yield "value", "primal", h
@@ -47,15 +47,15 @@ def _measurements(name: str) -> Iterator[tuple[str, str, Callable[[Array], Array
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One activation, measured over the grid in one way.
+class ActivationSweep:
+    """One activation over the grid, in one way.
 
     Attributes:
         activation: Its name.
         quantity: "value" or "slope".
-        method: By which the quantity is had.
+        method: By which the quantity is computed.
         execution: "jitted" or "eager".
-        measured: The JAX function, of the grid.
+        called: The JAX function, of the grid.
         arithmetic: Its unit roundoff and smallest normal number; elementary functions know no matrix products.
         device: Where to run.
     """
@@ -64,54 +64,43 @@ class Measurement:
     quantity: str
     method: str
     execution: str
-    measured: Callable[[Any], Any]
+    called: Callable[[Any], Any]
     arithmetic: Arithmetic
     device: Any
 
     def __str__(self) -> str:
         return f"{self.activation}: {self.quantity} by {self.method}, {self.execution}"
 
-    def row(self) -> dict[str, Any]:
-        """Measure and judge: a row of `activations.csv`, and under `CURVE` its row of `curves.csv`."""
+    #: The column that names what is swept.
+    subject = "activation"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Run and judge: a row of `activations.csv`, and under `CURVE` its row of `curves.csv`."""
         points = grid()
         z = jax.device_put(points, self.device)
         if self.execution == "jitted":
-            got = np.asarray(jax.jit(self.measured)(z))
+            got = np.asarray(jax.jit(self.called)(z))
         else:
             with jax.disable_jit(), jax.default_device(self.device):
-                got = np.asarray(self.measured(z))
-        return self._identity() | _judge(ACTIVATIONS[self.activation], self.quantity, points, got, self.arithmetic)
+                got = np.asarray(self.called(z))
+        return [self._identity() | _judge(ACTIVATIONS[self.activation], self.quantity, points, got, self.arithmetic)]
 
-    def failed(self, reason: str) -> dict[str, Any]:
-        """Return the row of a measurement that gave nothing to judge."""
+    def failed(self, reason: str) -> list[dict[str, Any]]:
+        """Return the row of a sweep that gave nothing to judge."""
         points = grid().size
         counts = {"points": points, "accepted": 0, "rejected": points, "verdict": str(Verdict.REJECTED)}
-        return self._identity() | counts | {"note": reason}
+        return [self._identity() | counts | {"note": reason}]
 
     def _identity(self) -> dict[str, str]:
         return {name: getattr(self, name) for name in ("activation", "quantity", "method", "execution")}
 
 
-def measurements(arithmetic: Arithmetic, device: Any) -> Iterator[Measurement]:
-    """Return how every registered activation is measured: by each method, jitted and un-jitted."""
+def activation_sweeps(arithmetic: Arithmetic, device: Any) -> Iterator[ActivationSweep]:
+    """Return how every registered activation is swept: by each method, jitted and un-jitted."""
     for name in list(ACTIVATIONS):
-        for quantity, method, measured in _measurements(name):
+        for quantity, method, called in _ways(name):
             for execution in ("jitted", "eager"):
-                yield Measurement(name, quantity, method, execution, measured, arithmetic, device)
-
-
-def sweep(arithmetic: Arithmetic, device: Any) -> Iterator[dict[str, Any]]:
-    """Sweep every registered activation, jitted and un-jitted.
-
-    Args:
-        arithmetic: Its unit roundoff and smallest normal number; elementary functions know no matrix products.
-        device: Where to run.
-
-    Yields:
-        The rows of `activations.csv`, each with its curve.
-    """
-    for measurement in measurements(arithmetic, device):
-        yield measurement.row()
+                yield ActivationSweep(name, quantity, method, execution, called, arithmetic, device)
 
 
 def _judge(
@@ -142,9 +131,9 @@ def _judge(
 
 
 def _curve(points: np.ndarray, in_u: np.ndarray) -> dict[str, float]:
-    """Return the largest error in u in each bin of z, by the bin's middle, to three digits; NaN where no truth is normal.
+    """Return the largest error in u in each bin of z, by the bin's middle, to three digits.
 
-    The outermost bins hold all that lies beyond them.
+    The outermost bins hold all that lies beyond them. A bin in which no reference is normal has NaN.
     """
     places = np.clip(np.searchsorted(_EDGES, points, side="right") - 1, 0, _EDGES.size - 2)
     largest = np.full(_EDGES.size - 1, np.nan)

@@ -113,14 +113,12 @@ class BatchJudge:
             self._judge(batches[found.arithmetic], found)
         self.tasks_done += 1
 
-    def count_activation(self, place: int, row: dict[str, Any]) -> None:
-        """Count the sweep of an activation: a row of `activations.csv`."""
-        self.totals.activations[place] = row
-        self.tasks_done += 1
-
-    def count_function(self, place: int, rows: list[dict[str, Any]]) -> None:
-        """Count the sweep of a function: rows of `functions.csv`."""
-        self.totals.functions[place] = rows
+    def count_sweep(self, subject: str, place: int, rows: list[dict[str, Any]]) -> None:
+        """Count the sweep of an "activation" (one row) or a "function"."""
+        if subject == "activation":
+            (self.totals.activations[place],) = rows
+        else:
+            self.totals.functions[place] = rows
         self.tasks_done += 1
 
     def _judge(self, batch: Batch, found: EngineResult) -> Measured | None:

@@ -29,7 +29,7 @@ from chainback.reporting.schema import SCHEMA
 from chainback.reporting.shards import Resumed, part_of, report_of, resumed
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge
-from chainback.running.device_truth import DeviceOracle
+from chainback.running.device_truth import DeviceTruth
 from chainback.running.one_by_one import OneByOne
 from chainback.running.pipeline import Pipeline
 from chainback.running.programs import Programs, step
@@ -39,14 +39,14 @@ from chainback.running.schedule import Schedule, schedule_of
 __all__ = ["run_campaign"]
 
 #: Arguments that decide which cases are run, besides those that a report states by themselves.
-_ASKED = ("depths", "widths", "samples", "activations", "functions")
+_DECISIVE = ("depths", "widths", "samples", "activations", "functions")
 
 
 def run_campaign(
     request: Request,
     watch: Watch,
     progress: Progress,
-    begun: datetime,
+    started_at: datetime,
     state: tuple[int, int, RunTotals] | None = None,
 ) -> Report:
     """Run a request, and report on it.
@@ -55,7 +55,7 @@ def run_campaign(
         request: What to run. Where its report goes is the caller's business; a run to resume is read from there.
         watch: The connection to a supervisor, and a request to stop.
         progress: Called as the run goes on.
-        begun: The time that the report states.
+        started_at: The time that the report states.
         state: What an earlier process counted, to go on from: `BatchJudge.state`.
 
     Raises:
@@ -70,7 +70,7 @@ def run_campaign(
     platforms = platforms_of(request.platform, request.judged_as)
     programs = Programs(on_platforms(engines, platforms), matmul_setting(), watch, _source(request.truth))
     watch.started()
-    facts = _facts(request, schedule, programs, platforms, begun)
+    facts = _facts(request, schedule, programs, platforms, started_at)
     before = resumed(request.output, facts) if request.resume and request.output is not None else Resumed()
     judge = BatchJudge(programs.source.name if programs.source else "", *(before.state if state is None else state))
     run = _Run(request, schedule, programs, platforms, judge, watch)
@@ -91,12 +91,12 @@ def run_campaign(
     return report(stopped)
 
 
-def _source(truth: str) -> DeviceOracle | None:
+def _source(truth: str) -> DeviceTruth | None:
     """Return what computes the reference gradients; None for NumPy."""
     if truth == NUMPY:
         return None
     try:
-        return DeviceOracle(f"oracle@{truth}", device_of(truth))
+        return DeviceTruth(f"oracle@{truth}", device_of(truth))
     except UsageError as error:
         raise UsageError(f"the truth is worked out by {NUMPY!r} or a device: {error}") from None
 
@@ -167,10 +167,10 @@ class _Run:
 
 
 def _facts(
-    request: Request, schedule: Schedule, programs: Programs, platforms: Sequence[Platform], begun: datetime
+    request: Request, schedule: Schedule, programs: Programs, platforms: Sequence[Platform], started_at: datetime
 ) -> dict[str, Any]:
     """Return what a report says of the run, and of what ran it."""
-    facts = environment(begun)
+    facts = environment(started_at)
     where = joined_identity([platform.identity() for platform in platforms])
     identity = {  # the columns of schema.IDENTITY
         "schema": SCHEMA,
@@ -184,7 +184,7 @@ def _facts(
     facts |= identity | {
         "seed": request.seed,
         "cases": request.most_cases,
-        "asked": {name: _plain(getattr(request, name)) for name in _ASKED},
+        "asked": {name: _plain(getattr(request, name)) for name in _DECISIVE},
         "engines": list(programs.engines),
         "ensembles": {family.name: family.version for family in schedule.families},
         "sharp_floor": request.sharp_floor,

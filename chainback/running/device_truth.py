@@ -1,9 +1,9 @@
-"""The truth on a device: the oracle's own NumPy code, lifted, and checked by NumPy.
+"""Reference gradients and bounds computed on a device, by the NumPy code of `truth/`, lifted; checked by NumPy.
 
-What runs there is the text of `truth/` and of `activations`, compiled by the very compiler that is under
-test. So it is believed no further than NumPy bears it out: the first batch of each shape, one in sixteen of the rest, and
-each with a case that the device leaves undecided, or an answer that it would reject, is worked out by both, and the device's
-reference and bound are judged against NumPy's, to within 2⁻²⁰ of each bound. Such a batch is counted by NumPy's.
+The code is compiled by the very compiler that is under test, so it is trusted as far as NumPy confirms it. Both compute the
+first batch of each shape, one in sixteen of the rest, and each with a case that the device leaves undecided or a result that
+it would reject; there the device's reference and bound are judged by NumPy's, to within 2⁻²⁰ of each bound, and the batch is
+counted by NumPy's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chainback.judging.judgement import Judgement
 from chainback.operations.activations import ACTIVATIONS, activation
 from chainback.operations.arithmetic import Arithmetic
 from chainback.problems.chain import Case
-from chainback.running.batch import compared
+from chainback.running.device_check import compared
 from chainback.running.lifting import double_precision, lift, lowered
 from chainback.truth.chain_bound import envelope, gradient_blocks, gradient_error_bounds
 from chainback.truth.chain_forward_error import (
@@ -40,15 +40,15 @@ from chainback.truth.chain_gradient import Truth
 from chainback.truth.envelope import Envelope
 from chainback.truth.recurrences import adjoints_of, is_deep, matvec
 
-__all__ = ["DeviceOracle"]
+__all__ = ["DeviceTruth"]
 
-#: One batch in so many is worked out by NumPy, too.
+#: NumPy computes one batch in so many, too.
 _ONE_IN = 16
 
 
 @dataclass
-class DeviceOracle:
-    """Works out truth and bound of batches on a device.
+class DeviceTruth:
+    """Computes reference gradients and bounds of batches on a device.
 
     Attributes:
         name: In reports.
@@ -62,12 +62,12 @@ class DeviceOracle:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, case: Case, arithmetic: Arithmetic, check: bool = False) -> tuple[Envelope, Judgement | None]:
-        """Return truth and bound of a batch; where NumPy works them out, too, its own, and how the device's compare.
+        """Return reference and bound of a batch; where NumPy computes them, too, NumPy's, with the device's judged by them.
 
         Args:
             case: A batch.
             arithmetic: How the gradients under judgement are computed.
-            check: Whether NumPy works this batch out whatever else it does.
+            check: Whether NumPy computes those of this batch in any case.
 
         Raises:
             UsageError: The device has no program for them.
@@ -90,7 +90,7 @@ class DeviceOracle:
         return new
 
     def envelope(self, case: Case, arithmetic: Arithmetic) -> Envelope:
-        """Return truth and bound of a batch as the device finds them, unchecked.
+        """Return reference and bound of a batch as the device computes them, unchecked.
 
         Raises:
             UsageError: The device has no program for them.
@@ -123,9 +123,9 @@ class DeviceOracle:
 
     def _compiled(self, depth: int, width: int, rows: int, arithmetic: Arithmetic) -> Any:
         there = jax.sharding.SingleDeviceSharding(self.device)
-        asked = (rows, depth, width, width), (rows, depth, width), (depth,), (rows, width), (rows, width)
+        shapes = (rows, depth, width, width), (rows, depth, width), (depth,), (rows, width), (rows, width)
         types = np.float32, np.float32, np.int32, np.float32, np.float32
-        arguments = [jax.ShapeDtypeStruct(*each, sharding=there) for each in zip(asked, types, strict=True)]
+        arguments = [jax.ShapeDtypeStruct(*each, sharding=there) for each in zip(shapes, types, strict=True)]
         try:
             # The settings are the tested program's; a product of float64 obeys the first of them, too.
             with double_precision(), jax.default_matmul_precision("float32"), jax.numpy_rank_promotion("allow"):
@@ -133,8 +133,8 @@ class DeviceOracle:
                     lowering = jax.jit(partial(_envelope, arithmetic)).lower(*arguments)
                 return lowering.compile()
         except Exception as error:  # whatever a compiler may raise, or an activation that cannot be lifted
-            said = f"{self.device.platform} cannot work out the truth ({sentence(error)})"
-            raise UsageError(f"{said}: leave it to numpy") from error
+            reason = f"{self.device.platform} cannot work out the truth ({sentence(error)})"
+            raise UsageError(f"{reason}: leave it to numpy") from error
 
 
 def _left_to_numpy(depth: int, width: int, rows: int) -> bool:

@@ -30,7 +30,7 @@ _WAITING = "waiting for the other processes"
 _FAREWELL_S = 30.0
 
 
-def verify_on_hosts(request: Request, progress: Progress, begun: datetime) -> Report:
+def verify_on_hosts(request: Request, progress: Progress, started_at: datetime) -> Report:
     """Run this process's share of a request, and return the report of all, which says in `process` which this is.
 
     Raises:
@@ -43,7 +43,7 @@ def verify_on_hosts(request: Request, progress: Progress, begun: datetime) -> Re
         hosts.join()
         mine = _share_of(request, hosts.index, hosts.count)
         try:
-            report = verify_in_worker(mine, progress, begun)
+            report = verify_in_worker(mine, progress, started_at)
             if mine.output is not None:
                 report.write(mine.output)
         except ChainbackError as error:

@@ -1,4 +1,4 @@
-"""Every elementary function alone: value and derivatives, forward and reverse, jitted and not, against the truth.
+"""The sweep of elementary functions: each alone, value and derivatives, judged by the float64 reference.
 
 A function is one program: its value, a forward derivative in each argument and all reverse derivatives at once. All
 functions are given arrays of one length, so that un-jitted operations compile once.
@@ -23,7 +23,7 @@ from chainback.operations.elementwise import JaxFunction
 from chainback.operations.jax_functions import JAX_FUNCTIONS
 from chainback.operations.reference import MOST_POINTS, flushed, points_of, truth_of
 
-__all__ = ["Sweep", "sweeps"]
+__all__ = ["FunctionSweep", "function_sweeps"]
 
 #: One more than a multiple of every vector's length, so that a remainder is left over.
 _LENGTH = MOST_POINTS + 25
@@ -31,7 +31,7 @@ _LENGTH = MOST_POINTS + 25
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is judged in a row: the value, or the derivative in an argument, had by one method."""
+    """What is judged in a row: the value, or the derivative in an argument, computed by one method."""
 
     argument: str
     method: str
@@ -43,7 +43,7 @@ class Quantity:
 
     @property
     def row(self) -> int:
-        """Its place in the stored truth."""
+        """Its place in the stored reference."""
         return 1 + int(self.argument) if self.argument else 0
 
 
@@ -80,8 +80,8 @@ def _program(function: JaxFunction, called: Callable[..., Array]) -> Callable[..
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """One function, to be swept in one way.
+class FunctionSweep:
+    """One function over its points, in one way.
 
     Attributes:
         function: Which.
@@ -100,17 +100,20 @@ class Sweep:
     def __str__(self) -> str:
         return f"{self.function.name} ({self.function.second or 'unary'}), {self.execution}, {self.dtype}"
 
+    #: The column that names what is swept.
+    subject = "function"
+
     def rows(self) -> list[dict[str, Any]]:
-        """Measure and judge: rows of `functions.csv`."""
+        """Run and judge: rows of `functions.csv`."""
         called = find(self.function.path)
         if called is None:
             return [self._identity(Quantity("", "")) | _nothing(Verdict.NOT_THERE, "this JAX does not have it")]
         points = points_of(self.function.computes).astype(self.dtype)
         padded = np.concatenate([np.repeat(points[:, :1], _LENGTH - points.shape[1], axis=1), points], axis=1)
-        answers = self._run(_program(self.function, called), padded)
+        results = self._run(_program(self.function, called), padded)
         return [
-            self._identity(quantity) | self._judge(quantity, np.asarray(answer)[-points.shape[1] :])
-            for quantity, answer in zip(_quantities(self.function.computes.arity), answers, strict=True)
+            self._identity(quantity) | self._judge(quantity, np.asarray(result)[-points.shape[1] :])
+            for quantity, result in zip(_quantities(self.function.computes.arity), results, strict=True)
         ]
 
     def _run(self, program: Callable[..., tuple[Array, ...]], padded: np.ndarray) -> tuple[Array, ...]:
@@ -140,12 +143,12 @@ class Sweep:
 
     def _judge(self, quantity: Quantity, got: np.ndarray) -> dict[str, Any]:
         elementary = self.function.computes
-        rights = _rights(self.function, quantity, self.arithmetic)
-        judged = ~np.isnan(rights[0].reference)
+        expected = _expected(self.function, quantity, self.arithmetic)
+        judged = ~np.isnan(expected[0].reference)
         points = points_of(elementary)
         regions = [
             (
-                np.broadcast_to(known.where(*points.astype(np.float64), rights[0].reference), judged.shape)[judged],
+                np.broadcast_to(known.where(*points.astype(np.float64), expected[0].reference), judged.shape)[judged],
                 known.why,
             )
             for known in self.function.known
@@ -154,8 +157,8 @@ class Sweep:
             and known.dtype in ("", self.dtype)
         ]
         known = np.logical_or.reduce([where for where, _ in regions]) if regions else None
-        judged_rights = [Expected(right.reference[judged], right.bound[judged]) for right in rights]
-        swept = judge_points(got[judged], judged_rights, self.arithmetic, known)
+        at_judged = [Expected(one.reference[judged], one.bound[judged]) for one in expected]
+        swept = judge_points(got[judged], at_judged, self.arithmetic, known)
         places = np.flatnonzero(judged)
         worst, furthest = places[swept.worst], places[swept.furthest]
         return swept.counts | {
@@ -163,7 +166,7 @@ class Sweep:
             "worst_x": float(points[0, worst]),
             "worst_y": float(points[1, worst]) if elementary.arity == 2 else np.nan,
             "got": float(got[worst]),
-            "expected": float(rights[0].reference[worst]),
+            "expected": float(expected[0].reference[worst]),
             "error_u_max_x": float(points[0, furthest]),
             "loses": elementary.digits_lost if elementary.roundings[quantity.row].scale is not None else "",
             "note": _note(regions, swept.excused),
@@ -187,10 +190,10 @@ def _nothing(verdict: Verdict, note: str, points: int = 0) -> dict[str, Any]:
     return counts | unmeasured | {"digest": "", "loses": "", "note": note}
 
 
-def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -> list[Expected]:
-    """Return what is right at each point.
+def _expected(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -> list[Expected]:
+    """Return what is right at each point: the reference; where it may overflow, infinity.
 
-    The truth; where it may overflow, infinity; and the truth of each way in which subnormal arguments may be flushed to 0.
+    And the reference of each way in which subnormal arguments may be flushed to 0.
     """
     elementary = function.computes
     points, table = points_of(elementary).astype(np.float64), truth_of(elementary)
@@ -208,22 +211,24 @@ def _rights(function: JaxFunction, quantity: Quantity, arithmetic: Arithmetic) -
         if quantity.argument:
             bound = bound + table[quantity.row + elementary.arity]
         ways = [Expected(truth[way], bound[way]) for way in flushed(elementary)] if not double else []
-        undefined = np.isnan([right.reference for right in ways]).any(axis=0) if ways else np.isnan(truth)
+        undefined = np.isnan([one.reference for one in ways]).any(axis=0) if ways else np.isnan(truth)
         truth = np.where(undefined, np.nan, truth)
         beyond = np.abs(truth) + bound >= arithmetic.largest
-        rights = [Expected(truth, bound), Expected(np.where(beyond, np.copysign(np.inf, truth), truth), bound), *ways]
+        expected = [Expected(truth, bound), Expected(np.where(beyond, np.copysign(np.inf, truth), truth), bound), *ways]
         # At -0, and where an argument is flushed to it, an infinity may have either sign.
         low = np.signbit(points).any(axis=0)
-        for right in (Expected(truth, bound), *ways):
-            pole = low & np.isinf(right.reference) & ((np.abs(points) < 2.0**-126).any(axis=0))
-            rights.append(Expected(np.where(pole, -right.reference, right.reference), right.bound))
-    return rights
+        for one in (Expected(truth, bound), *ways):
+            pole = low & np.isinf(one.reference) & ((np.abs(points) < 2.0**-126).any(axis=0))
+            expected.append(Expected(np.where(pole, -one.reference, one.reference), one.bound))
+    return expected
 
 
-def sweeps(arithmetic: Arithmetic, device: Any, functions: Sequence[JaxFunction] = JAX_FUNCTIONS) -> Iterator[Sweep]:
+def function_sweeps(
+    arithmetic: Arithmetic, device: Any, functions: Sequence[JaxFunction] = JAX_FUNCTIONS
+) -> Iterator[FunctionSweep]:
     """Return how every function is swept: jitted and un-jitted, in float32, and in float64 where JAX has it on."""
     for function in functions:
         for execution in ("jitted", "eager"):
-            yield Sweep(function, execution, arithmetic, "float32", device)
+            yield FunctionSweep(function, execution, arithmetic, "float32", device)
             if jax.config.read("jax_enable_x64"):
-                yield Sweep(function, execution, FLOAT64, "float64", device)
+                yield FunctionSweep(function, execution, FLOAT64, "float64", device)

@@ -22,7 +22,7 @@ __all__ = ["serve"]
 
 #: Seconds between two meetings.
 _ROUND_S = 1.0
-#: How JAX is asked to let processors speak to each other, by the name of its option in newer versions and in older ones.
+#: JAX's option for collectives between processors, by its name in newer and in older versions.
 _COLLECTIVES = (("jax_cpu_collectives_implementation", "gloo"), ("jax_cpu_enable_gloo_collectives", True))
 
 

@@ -1,8 +1,8 @@
-"""NumPy code, run by JAX: the same text, compiled in float64 for a device.
+"""NumPy code run by JAX: the same source, compiled in float64 for a device.
 
-NumPy hands each of its functions over to an argument that brings an implementation of it (NEP 13, NEP 18). `Lifted` does: it
-is what `jax.numpy` calls by the same name. So code that is written in NumPy's functions of its arguments need not be written
-twice, and what a user registers as an activation's truth can be lifted, too.
+NumPy passes each of its functions on to an argument that implements it (NEP 13, NEP 18). `Lifted` implements them by the
+functions of `jax.numpy` of the same names. So code in NumPy's functions of its arguments need not be written twice, and the
+float64 functions of an activation that a user registers can be lifted, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["Lifted", "double_precision", "lift", "lowered"]
 
 
 def double_precision() -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which this thread's JAX computes in float64 what is asked for in float64."""
+    """Return a context in which this thread's JAX computes float64 arrays in float64."""
     where: Any = jax if hasattr(jax, "enable_x64") else experimental  # where JAX before 0.8 has it
     return where.enable_x64(True)
 
@@ -46,10 +46,10 @@ def lowered(value: Any) -> Any:
 class Lifted(NDArrayOperatorsMixin):
     """An array of JAX that NumPy code takes for one of NumPy's.
 
-    It differs in three things. What NumPy would take out of it as a view, by an index or as `swapaxes` does, is a copy: code
-    that would assign to such a part, and mean the whole, is refused; and a part does not follow what the whole is later
-    assigned. An index beyond its end is not noticed. And whether *any* element is true may not be known yet: the answer is
-    yes, so that code which asks in order to save work does the work.
+    It differs in three things. A part that NumPy would take as a view, by an index or as `swapaxes` does, is a copy: code
+    that assigns to such a part to change the whole is refused, and a part does not follow later changes of the whole. An
+    index beyond its end raises nothing. And whether *any* element is true may not be known while tracing: `any` returns
+    True, so that code which tests it to save work does the work.
     """
 
     def __init__(self, array: Array, *, part: bool = False) -> None:

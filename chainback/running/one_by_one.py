@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from chainback.engines.devices import Platform
 from chainback.engines.registry import Engine
@@ -17,10 +16,10 @@ from chainback.engines.user_engines import name_at, one_by_one, run_engine
 from chainback.errors import EngineError, sentence
 from chainback.judging.judgement import read_result
 from chainback.processes.watch import Watch
-from chainback.running.activation_sweep import Measurement, measurements
+from chainback.running.activation_sweep import ActivationSweep, activation_sweeps
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge, EngineResult
-from chainback.running.function_sweep import Sweep, sweeps
+from chainback.running.function_sweep import FunctionSweep, function_sweeps
 from chainback.running.programs import Programs, step
 from chainback.running.schedule import PlannedBatch
 
@@ -59,9 +58,9 @@ class OneByOne:
             named = partial(name_at, platform=platform, platforms=self.platforms)
             where = platform.arithmetic, platform.device
             if activations:
-                tasks += [partial(self.activation, item, named) for item in measurements(*where)]
+                tasks += [partial(self.sweep, item, named) for item in activation_sweeps(*where)]
             if functions:
-                tasks += [partial(self.function, item, named) for item in sweeps(*where)]
+                tasks += [partial(self.sweep, item, named) for item in function_sweeps(*where)]
         return tasks
 
     def sample(self, planned: PlannedBatch, execution: str, place: int) -> Callable[[BatchJudge], None]:
@@ -83,22 +82,15 @@ class OneByOne:
                 results.append(replace(found, failed=str(error)))
         return lambda judge: judge.judge_sample(batches, results)
 
-    def activation(self, sweep: Measurement, named: Callable[[str], str], place: int) -> Callable[[BatchJudge], None]:
-        """Sweep one activation alone, in one way; `named` says what a report calls it."""
-        row = self._swept(named(str(sweep)), sweep.row, sweep.failed)
-        row |= {"activation": named(row["activation"])}
-        return lambda judge: judge.count_activation(place, row)
-
-    def function(self, sweep: Sweep, named: Callable[[str], str], place: int) -> Callable[[BatchJudge], None]:
+    def sweep(
+        self, item: ActivationSweep | FunctionSweep, named: Callable[[str], str], place: int
+    ) -> Callable[[BatchJudge], None]:
         """Sweep one function alone, in one way; `named` says what a report calls it."""
-        rows = self._swept(named(str(sweep)), sweep.rows, sweep.failed)
-        rows = [row | {"function": named(row["function"])} for row in rows]
-        return lambda judge: judge.count_function(place, rows)
-
-    def _swept(self, what: str, run: Callable[[], Any], failed: Callable[[str], Any]) -> Any:
         self.watch.interruption.check()
         try:
-            with self.watch.step(step(what, "sweep")):
-                return run()
+            with self.watch.step(step(named(str(item)), "sweep")):
+                rows = item.rows()
         except Exception as error:  # the function under test may raise anything
-            return failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
+            rows = item.failed(str(error) if isinstance(error, EngineError) else f"it raised {sentence(error)}")
+        rows = [row | {item.subject: named(row[item.subject])} for row in rows]
+        return lambda judge: judge.count_sweep(item.subject, place, rows)

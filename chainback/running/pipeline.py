@@ -38,7 +38,7 @@ __all__ = ["Pipeline"]
 
 
 class _Inline:
-    """An executor that runs what it is given at once: the threads of a sequential run."""
+    """An executor that runs a function when it is submitted, in place of the threads of a sequential run."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         done: Future[Any] = Future()
@@ -87,7 +87,7 @@ class Pipeline:
             shapes: (depth, width, rows) of all of them, in the order in which they are needed.
             tasks: Likewise, with their places.
             progress: Called with (cases done since the last call, what is being done).
-            time_is_up: Whether no further batch is to be begun.
+            time_is_up: Whether no further batch is to start.
         """
         sequential = self.watch.sequential
         compilers, side = ThreadPoolExecutor(2), ThreadPoolExecutor(1)

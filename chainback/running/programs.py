@@ -68,7 +68,7 @@ class Programs:
                     self._compiled[name, *shape] = pool.submit(self._compile, name, one, shape)
 
     def wait(self) -> None:
-        """Wait until all is compiled that was begun."""
+        """Wait until all compilations that were started have ended."""
         wait([*self._compiled.values(), *self._prepared.values()])
 
     def program(self, name: str, shape: tuple[int, int, int]) -> tuple[Protocol, float]:

@@ -43,7 +43,7 @@ class Option:
         metavar: What stands for the value in `--help`; default: the kind's own.
         default: The command line's default, where it is not the argument's.
         unit: The command line's unit, in that of the argument: 1e9 for gigabytes, where the argument is in bytes.
-        least: The least whole number that may be given.
+        least: The least whole number that is taken.
     """
 
     help: str
@@ -74,7 +74,7 @@ class Request:
 
     Attributes:
         cases: How many chains each engine is given; default 20,000, or with `duration` as many as it allows.
-        duration: Seconds after which no further batch is begun. What was run until then is a whole run.
+        duration: Seconds after which no further batch starts. What was run until then is a whole run.
         seed: Decides which chains.
         depths: Depths to use instead of each ensemble's own. More than eight are sampled.
         widths: Widths to use instead of each ensemble's own.
@@ -279,7 +279,7 @@ class Request:
 
     @property
     def families(self) -> list[Ensemble]:
-        """The ensembles that are asked for, each once."""
+        """The ensembles, each once."""
         wanted = [self.ensembles] if isinstance(self.ensembles, str) else self.ensembles
         names = list(ENSEMBLES) if self.ensembles == "all" else wanted
         return [ensemble(name) for name in dict.fromkeys(names)]

@@ -147,7 +147,7 @@ class Schedule:
         return list(met)
 
     def left_out(self, depths: Sequence[int] | None) -> str:
-        """Say which of the ensembles and of the depths that were asked for no batch takes."""
+        """Say which of the request's ensembles and depths no batch takes."""
         seen = {batch.ensemble for batch in self.parts}
         without = [family.name for family in self.families if family.name not in seen]
         parts = [f"too few cases for the ensembles {', '.join(without)}"] if without else []

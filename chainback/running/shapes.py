@@ -91,7 +91,7 @@ def sample_shape(
 ) -> tuple[int, int] | None:
     """Return (depth, width) of the few cases that are run one by one, where compilation and dispatch are dear.
 
-    None where the depths that were asked for are all too large for that.
+    None where all of the chosen depths are too large for that.
     """
     generator = _generator(seed, "sample")
     depth = int(generator.integers(2, 4, endpoint=True)) if depths is None else min(depths)

@@ -18,7 +18,7 @@ from chainback.running.request import Request
 __all__ = ["run", "verify_in_worker"]
 
 
-def verify_in_worker(request: Request, progress: Progress, begun: datetime) -> Report:
+def verify_in_worker(request: Request, progress: Progress, started_at: datetime) -> Report:
     """Run a request in a worker. A step that a worker did not survive counts as rejected.
 
     Raises:
@@ -30,7 +30,7 @@ def verify_in_worker(request: Request, progress: Progress, begun: datetime) -> R
         try:
             outcome = supervise(
                 "campaign",
-                (request, begun),
+                (request, started_at),
                 time_limit=request.time_limit,
                 memory_limit=request.memory_limit,
                 progress=progress,
@@ -56,5 +56,5 @@ def run(arguments: tuple[Request, datetime], state: Any, watch: Watch) -> Report
     start_jax()
     from chainback.running.campaign import run_campaign
 
-    request, begun = arguments
-    return run_campaign(request, watch, watch.progress, begun, state)
+    request, started_at = arguments
+    return run_campaign(request, watch, watch.progress, started_at, state)

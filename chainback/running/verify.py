@@ -61,12 +61,12 @@ def verify(
     return report
 
 
-def _verify_here(request: Request, progress: Progress, begun: datetime) -> Report:
+def _verify_here(request: Request, progress: Progress, started_at: datetime) -> Report:
     from chainback.running.campaign import run_campaign
 
     watch = Watch(publish=None if request.output is None else partial(Report.write, folder=request.output))
     with watch.interruption:
-        return run_campaign(request, watch, progress, begun)
+        return run_campaign(request, watch, progress, started_at)
 
 
 def _with_the_arguments_of_a_request(function: Callable[..., Any]) -> inspect.Signature:

@@ -45,7 +45,7 @@ from chainback.processes.watch import Progress, Watch
 from chainback.reporting.files import writable_folder
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge
-from chainback.running.device_truth import DeviceOracle
+from chainback.running.device_truth import DeviceTruth
 from chainback.running.pipeline import Pipeline
 from chainback.running.programs import Programs
 from chainback.running.schedule import PlannedBatch
@@ -407,7 +407,7 @@ def _in_parallel(setting: _Setting, device: Any, depths: Sequence[int], rows: in
     race = setting.race(_waiting(batched[0], arrays), _waiting(batched[1], arrays))
     ours, theirs = map(seconds, race.seconds)
     yield Figure(f"jax.grad / {engine.name}, {rows:,} chains of depth 8", race.inverse(), "×", "", 1.0, ours, theirs)
-    elsewhere, arithmetic = DeviceOracle("", device), arithmetic_of(device)
+    elsewhere, arithmetic = DeviceTruth("", device), arithmetic_of(device)
     race = setting.race(lambda: elsewhere.envelope(case, arithmetic), lambda: envelope(case, arithmetic), 3)
     ours, theirs = map(seconds, race.seconds)
     yield Figure("truth and bounds of them, NumPy / the device's oracle", race.inverse(), "×", "", 1.0, ours, theirs)

@@ -6,7 +6,7 @@ import pytest
 from chainback.operations.activations import ACTIVATIONS, register
 from chainback.operations.arithmetic import FLOAT32
 from chainback.operations.elementwise import Activation
-from chainback.running.activation_sweep import grid, sweep
+from chainback.running.activation_sweep import activation_sweeps, grid
 
 
 def test_the_grid_covers_tails_zeros_and_both_ends_of_the_exponents() -> None:
@@ -29,7 +29,8 @@ def test_a_wrong_slope_is_rejected_though_forward_and_reverse_agree() -> None:
     replaced = {"name": "wrong_tanh", "function": wrong, "derivative": lambda z: (jnp.tanh(z), 1 - jnp.tanh(z) ** 2)}
     register(Activation(**{**tanh.__dict__, **replaced}))
     try:
-        rows = [row for row in sweep(FLOAT32, jax.devices()[0]) if row["activation"] == "wrong_tanh"]
+        sweeps = activation_sweeps(FLOAT32, jax.devices()[0])
+        rows = [row for sweep in sweeps if sweep.activation == "wrong_tanh" for row in sweep.rows()]
     finally:
         del ACTIVATIONS["wrong_tanh"]
     verdicts = {(row["quantity"], row["method"]): row["verdict"] for row in rows}

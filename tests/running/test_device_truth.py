@@ -25,7 +25,7 @@ from chainback.reporting.pages.html import report_page
 from chainback.reporting.report import Report
 from chainback.running.batch import Batch
 from chainback.running.device_check import compared
-from chainback.running.device_truth import DeviceOracle
+from chainback.running.device_truth import DeviceTruth
 from chainback.running.schedule import PlannedBatch
 from chainback.studies.planted_faults import FAULTS
 from chainback.truth.chain_bound import envelope
@@ -42,8 +42,8 @@ TIMES = ["compile_s", "run_s"]
 
 
 @pytest.fixture(scope="module")
-def on_cpu() -> DeviceOracle:
-    return DeviceOracle("oracle@cpu", CPU)
+def on_cpu() -> DeviceTruth:
+    return DeviceTruth("oracle@cpu", CPU)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def checks(report: Report) -> Any:
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS.values(), ids=ARITHMETICS)
 @pytest.mark.parametrize("family", ENSEMBLES)
-def test_it_finds_what_numpy_finds(on_cpu: DeviceOracle, family: str, arithmetic: Any) -> None:
+def test_it_finds_what_numpy_finds(on_cpu: DeviceTruth, family: str, arithmetic: Any) -> None:
     for depth, width in ((5, 1), (4, 3)) if arithmetic is FLOAT32 else ((4, 3),):  # each shape takes seconds to compile
         case = draw(family, seed=5, depth=depth, width=width, batch=3, rows=301)
         expected = envelope(case, arithmetic)
@@ -129,9 +129,9 @@ def test_a_run_by_it_is_the_run_by_numpy(by_numpy: list[Case]) -> None:
     assert "truths of another oracle, against NumPy's: 2 of 2 rows accepted, 0 rejected" in " ".join(made.remarks)
 
 
-def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceOracle) -> None:
+def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceTruth) -> None:
     first = draw("lecture", seed=0, depth=3, width=1, batch=7, rows=65)
-    fresh = DeviceOracle("oracle@cpu", CPU)
+    fresh = DeviceTruth("oracle@cpu", CPU)
     assert fresh(first, FLOAT32)[1] is not None, "the first batch of a shape, wherever a run begins"
     assert fresh(first, ARITHMETICS["tf32"])[1] is not None
     later = [draw("lecture", seed=0, depth=3, width=1, batch=number, rows=65) for number in range(8, 328)]
@@ -145,7 +145,7 @@ def test_each_row_begins_with_a_check_and_one_in_sixteen_follow(on_cpu: DeviceOr
 
 def test_what_is_deep_and_alone_is_left_to_numpy() -> None:
     case = draw("deep", seed=0, depth=129, width=1, batch=1, rows=2)
-    fresh = DeviceOracle("oracle@cpu", CPU)
+    fresh = DeviceTruth("oracle@cpu", CPU)
     bounds, judged = fresh(case, FLOAT32)
     assert judged is None
     assert np.array_equal(bounds.reference, envelope(case).reference)
@@ -181,7 +181,7 @@ TWINS = [a_little_off, a_little_wide, a_little_narrow, one_component_off, undeci
 
 
 @pytest.mark.parametrize("wrong", TWINS)
-def test_a_device_that_is_off_is_rejected(wrong: Callable[..., Any], on_cpu: DeviceOracle) -> None:
+def test_a_device_that_is_off_is_rejected(wrong: Callable[..., Any], on_cpu: DeviceTruth) -> None:
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     right = on_cpu.envelope(case, FLOAT32)
     reference, bound, decided = wrong(right.reference, right.bound, right.decided)
@@ -190,7 +190,7 @@ def test_a_device_that_is_off_is_rejected(wrong: Callable[..., Any], on_cpu: Dev
     assert not compared(found, envelope(case), case.chain.activations).accepted
 
 
-def test_a_case_that_the_device_decides_and_numpy_does_not_is_rejected(on_cpu: DeviceOracle) -> None:
+def test_a_case_that_the_device_decides_and_numpy_does_not_is_rejected(on_cpu: DeviceTruth) -> None:
     case = draw("huge", seed=5, depth=5, width=1, batch=3, rows=301)
     expected = envelope(case)
     assert not expected.decided.all()
@@ -201,16 +201,16 @@ def test_a_case_that_the_device_decides_and_numpy_does_not_is_rejected(on_cpu: D
 
 def planted(monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Any], spared: Callable[[Case], bool]) -> None:
     """Have the device find something else of the batches that are not spared."""
-    right = DeviceOracle.envelope
+    right = DeviceTruth.envelope
 
-    def found(self: DeviceOracle, case: Case, arithmetic: Any) -> Envelope:
+    def found(self: DeviceTruth, case: Case, arithmetic: Any) -> Envelope:
         bounds = right(self, case, arithmetic)
         if spared(case):
             return bounds
         reference, bound, decided = wrong(bounds.reference, bounds.bound, bounds.decided)
         return replace(bounds, reference=reference, bound=bound, decided=decided)
 
-    monkeypatch.setattr(DeviceOracle, "envelope", found)
+    monkeypatch.setattr(DeviceTruth, "envelope", found)
 
 
 def test_a_run_by_a_device_that_is_off_is_rejected(monkeypatch, tmp_path) -> None:
@@ -326,7 +326,7 @@ def test_an_activation_of_the_users_own_is_lifted(monkeypatch) -> None:
     monkeypatch.setitem(ACTIVATIONS, "own", own)
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     case = replace(case, chain=replace(case.chain, activations=("own",) * 5))
-    judged = DeviceOracle("oracle@cpu", CPU)(case, FLOAT32)[1]
+    judged = DeviceTruth("oracle@cpu", CPU)(case, FLOAT32)[1]
     assert judged is not None
     assert judged.accepted
 
@@ -343,15 +343,15 @@ def test_an_oracle_that_takes_its_process_along_is_rejected_and_numpy_goes_on(mo
 
 
 def test_an_oracle_that_fails_is_rejected_and_numpy_goes_on(monkeypatch) -> None:
-    right, batches = DeviceOracle._program, itertools.count()
+    right, batches = DeviceTruth._program, itertools.count()
 
     def full(*_: Any) -> Any:
         raise MemoryError("the device is full")
 
-    def program(self: DeviceOracle, *asked: Any) -> Any:
+    def program(self: DeviceTruth, *asked: Any) -> Any:
         return full if next(batches) == 3 else right(self, *asked)
 
-    monkeypatch.setattr(DeviceOracle, "_program", program)
+    monkeypatch.setattr(DeviceTruth, "_program", program)
     made = verify(**SMALL, truth="cpu")
     assert made.exit_code == 1
     assert (made.tolerance["verdict"] == "accepted").all()
@@ -373,7 +373,7 @@ def test_a_batch_goes_when_it_is_counted() -> None:
         gc.enable()
 
 
-def test_a_batch_is_counted_by_the_device_unless_an_answer_would_be_rejected(on_cpu: DeviceOracle) -> None:
+def test_a_batch_is_counted_by_the_device_unless_an_answer_would_be_rejected(on_cpu: DeviceTruth) -> None:
     case = draw("lecture", seed=2, depth=5, width=1, batch=1, rows=301)
     planned = PlannedBatch("lecture", 5, 1, 1, 301, 301)
     there = Batch.of(0, planned, case, FLOAT32, Unchecked(on_cpu))
@@ -393,7 +393,7 @@ class Unchecked:
 
     name = "unchecked"
 
-    def __init__(self, oracle: DeviceOracle) -> None:
+    def __init__(self, oracle: DeviceTruth) -> None:
         self.oracle = oracle
 
     def prepare(self, depth: int, width: int, rows: int, arithmetic: Any) -> None:
@@ -408,7 +408,7 @@ def test_the_precision_under_test_does_not_reach_the_truth(setting: str) -> None
     """A product of float64 obeys JAX's matmul precision."""
     case = draw("wide", seed=5, depth=3, width=4, batch=3, rows=65)
     with jax.default_matmul_precision(setting):
-        found = DeviceOracle("", CPU).envelope(case, FLOAT32)
+        found = DeviceTruth("", CPU).envelope(case, FLOAT32)
         assert compared(found, envelope(case), case.chain.activations).accepted
 
 

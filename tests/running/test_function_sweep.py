@@ -21,7 +21,7 @@ from chainback.reporting.files import read_csv
 from chainback.running import function_sweep
 from chainback.running.batch import BatchMaker
 from chainback.running.batch_judge import BatchJudge
-from chainback.running.function_sweep import Sweep, sweeps
+from chainback.running.function_sweep import FunctionSweep, function_sweeps
 from chainback.running.one_by_one import OneByOne
 from chainback.running.programs import Programs, step
 
@@ -35,7 +35,7 @@ def rows(function: JaxFunction, called=None, execution: str = "jitted", monkeypa
     arithmetic = FLOAT32 if dtype == "float32" else FLOAT64
     return {
         (row["quantity"], row["argument"], row["method"]): row
-        for row in Sweep(function, execution, arithmetic, dtype, DEVICE).rows()
+        for row in FunctionSweep(function, execution, arithmetic, dtype, DEVICE).rows()
     }
 
 
@@ -144,7 +144,7 @@ def test_a_function_that_raises_is_rejected_by_name(monkeypatch) -> None:
         raise ValueError("no such rule")
 
     monkeypatch.setattr(function_sweep, "find", lambda path: raises)
-    sweep = Sweep(BY_NAME["jax.numpy.sin"], "jitted", FLOAT32, "float32", DEVICE)
+    sweep = FunctionSweep(BY_NAME["jax.numpy.sin"], "jitted", FLOAT32, "float32", DEVICE)
     with pytest.raises(ValueError, match="no such rule"):
         sweep.rows()
     assert [row["verdict"] for row in sweep.failed("it raised")] == ["rejected"] * 3
@@ -152,7 +152,7 @@ def test_a_function_that_raises_is_rejected_by_name(monkeypatch) -> None:
 
 def test_a_function_that_this_jax_lacks_is_not_there() -> None:
     missing = dataclasses.replace(BY_NAME["jax.numpy.sin"], path="jax.numpy.sine_of_the_future")
-    (row,) = Sweep(missing, "jitted", FLOAT32, "float32", DEVICE).rows()
+    (row,) = FunctionSweep(missing, "jitted", FLOAT32, "float32", DEVICE).rows()
     assert row["verdict"] == Verdict.NOT_THERE
     assert (row["points"], row["rejected"]) == (0, 0)
 
@@ -216,12 +216,12 @@ def test_the_functions_alone(report) -> None:
 
 def test_a_function_that_took_its_process_along_costs_itself_alone() -> None:
     sine, cosine = (
-        Sweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
+        FunctionSweep(BY_NAME[f"jax.numpy.{name}"], "jitted", FLOAT32, "float32", DEVICE) for name in ("sin", "cos")
     )
     watch = Watch(fatal={step(str(sine), "sweep"): "the process died of SIGSEGV while it was swept"})
     one_by_one, judge = OneByOne(Programs({}, None, watch), BatchMaker(0, []), watch, []), BatchJudge()
     for place, sweep in enumerate((sine, cosine)):
-        one_by_one.function(sweep, str, place)(judge)
+        one_by_one.sweep(sweep, str, place)(judge)
     rows = [row for _, swept in sorted(judge.totals.functions.items()) for row in swept]
     assert [row["verdict"] for row in rows] == ["rejected"] * 3 + ["accepted"] * 3
     assert rows[0]["note"] == "the process died of SIGSEGV while it was swept"
@@ -236,11 +236,11 @@ def test_float64_where_jax_has_it(tmp_path) -> None:
     code = """
 import jax
 jax.config.update("jax_enable_x64", True)
-from chainback.running.function_sweep import sweeps
+from chainback.running.function_sweep import function_sweeps
 from chainback.operations.jax_functions import JAX_FUNCTIONS
 from chainback.operations.arithmetic import FLOAT32
 some = [f for f in JAX_FUNCTIONS if f.name in ("jax.numpy.exp", "jax.nn.sigmoid", "jax.numpy.divide", "jax.lax.erf")]
-for sweep in sweeps(FLOAT32, jax.devices()[0], some):
+for sweep in function_sweeps(FLOAT32, jax.devices()[0], some):
     for row in sweep.rows():
         print(row["dtype"], row["verdict"] in ("accepted", "known"))
 """
@@ -257,5 +257,5 @@ for sweep in sweeps(FLOAT32, jax.devices()[0], some):
 
 
 def test_every_function_is_swept_jitted_and_not() -> None:
-    planned = [(sweep.function.name, sweep.execution) for sweep in sweeps(FLOAT32, DEVICE)]
+    planned = [(sweep.function.name, sweep.execution) for sweep in function_sweeps(FLOAT32, DEVICE)]
     assert len(planned) == len(set(planned)) == 2 * len(JAX_FUNCTIONS)

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 from chainback import ENGINES
-from chainback.running.device_truth import DeviceOracle
+from chainback.running.device_truth import DeviceTruth
 
 _RIGHT = ENGINES["reverse-scan"]
 
@@ -90,4 +90,4 @@ def _crash_while_working_out(self, case, arithmetic):
 
 oracle = _PlantedOnImport()
 if os.environ.get("CHAINBACK_TEST_CRASHING_ORACLE"):
-    DeviceOracle.envelope = _crash_while_working_out
+    DeviceTruth.envelope = _crash_while_working_out
