@@ -94,9 +94,15 @@ def unrolled(
     return x
 
 
-def _step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, None]:
-    weight, bias, code = layer
-    return activate(code, weight @ x + bias), None
+@functools.cache
+def _step(known: tuple[str, ...]) -> Callable[[Array, tuple[Array, Array, Array]], tuple[Array, None]]:
+    """Return a scan's step over layers. JAX caches a scan by its step, so each table of activations needs its own."""
+
+    def step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        weight, bias, code = layer
+        return _switch(code, weight @ x + bias, known), None
+
+    return step
 
 
 def scanned(
@@ -106,7 +112,7 @@ def scanned(
     x: Float[Array, " width"],
 ) -> Float[Array, " width"]:
     """One layer, compiled once, scanned over the stacked parameters."""
-    return lax.scan(_step, x, (weights, biases, codes(activations)))[0]
+    return lax.scan(_step(tuple(ACTIVATIONS)), x, (weights, biases, codes(activations)))[0]
 
 
 def rematerialised(
@@ -116,7 +122,7 @@ def rematerialised(
     x: Float[Array, " width"],
 ) -> Float[Array, " width"]:
     """The scan again, keeping only the states and recomputing every layer on the way back (`jax.checkpoint`)."""
-    return lax.scan(jax.checkpoint(_step), x, (weights, biases, codes(activations)))[0]
+    return lax.scan(jax.checkpoint(_step(tuple(ACTIVATIONS))), x, (weights, biases, codes(activations)))[0]
 
 
 def loss(prediction: Float[Array, " width"], target: Float[Array, " width"]) -> Float[Array, ""]:
@@ -137,7 +143,8 @@ def states(chain: Chain, x: Float[Array, " width"]) -> Float[Array, "states widt
     case = Case(chain, x, x)
 
     def step(x: Array, layer: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        x, _ = _step(x, layer)
+        weight, bias, code = layer
+        x = activate(code, weight @ x + bias)
         return x, x
 
     start = jnp.asarray(case.inputs)
