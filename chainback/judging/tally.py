@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -190,12 +190,13 @@ class Tally:
     ) -> Rejection:
         batch = CaseId.parse(case_id).batch
         if component is None:
-            return Rejection(*self.key, batch, case_id, reason=reason)
+            return Rejection(*self.key, batch, case_id, self._step(), reason=reason)
         of_all = f"{component}; {wrong} of {components} components are wrong"
         return Rejection(
             *self.key,
             batch,
             case_id,
+            self._step(),
             component=component.name,
             got=component.got,
             expected=component.expected,
@@ -204,6 +205,10 @@ class Tally:
             components=components,
             reason="; ".join(filter(None, (of_all, reason))),
         )
+
+    def _step(self) -> str:
+        """Return what its rejections are of, if not the gradient."""
+        return ""
 
     def _measure(self, measured: Measured) -> None:
         units = measured.units
@@ -329,8 +334,8 @@ class StepTally(Tally):
         decided = step.decided[:rows] & gradient.decided[:rows]
         self.ratios.add(gradient.bound[:rows][decided] / step.bound[:rows][decided])
 
-    def _reject(self, *arguments: Any) -> Rejection:
-        return replace(super()._reject(*arguments), step=self.judged)
+    def _step(self) -> str:
+        return self.judged
 
     def row(self, rejection: Rejection | None = None) -> dict[str, Any]:
         """Return the row, in the columns of `steps.csv`."""

@@ -53,7 +53,7 @@ def write_junit(sections: Iterable[Section], path: str | os.PathLike[str]) -> No
         UsageError: The file cannot be written.
     """
     suite = ElementTree.Element("testsuite", name="chainback verify")
-    counts = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
+    counts: dict[str, int] = dict.fromkeys(("tests", "failures", "skipped", "errors"), 0)
     for test in (test for section in sections for test in section.tests):
         group = ".".join(filter(None, ("chainback", test.group)))
         case = ElementTree.SubElement(suite, "testcase", classname=group, name=test.name, time=str(test.seconds))

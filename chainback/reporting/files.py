@@ -111,7 +111,7 @@ def _cells(path: str | os.PathLike[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=header, dtype=str)
 
 
-def _parsed(column: pd.Series, kind: Kind | None) -> Any:
+def _parsed(column: Any, kind: Kind | None) -> Any:
     """Return text as what it stands for: Python reads each number to the nearest, as it was written."""
     if kind is not None and kind.is_text:
         return column

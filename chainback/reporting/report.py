@@ -216,11 +216,11 @@ def _read_rejections(report: Report, folder: Path) -> Iterator[Rejection]:
         for row in (*records(report.tolerance), *records(report.steps))
         if row["verdict"] == str(Verdict.REJECTED)
     }
-    for key in (rejected - named) | (named - rejected):
+    for key in sorted(rejected ^ named, key=str):
         fault = "lacks the rejection" if key in rejected else "holds a rejection"
         raise UsageError(f"cannot read {path}: it {fault} of {' '.join(map(str, key)).strip()}: write the report again")
     for row in rows:
-        figures = {} if row["component"] else dict.fromkeys(("got", "expected", "bound"))
+        figures: dict[str, Any] = {} if row["component"] else dict.fromkeys(("got", "expected", "bound"))
         yield Rejection(**{name: row[name] for name in names} | figures)
 
 

@@ -119,6 +119,9 @@ def test_the_rejected_case_is_named(judged) -> None:
     place = 5 + 2
     assert (rejection.got, rejection.expected) == (wrong[row, 2, 0], bounds.reference[row, place])
     assert rejection.bound == bounds.bound[row, place]
+    assert rejection.got is not None
+    assert rejection.expected is not None
+    assert rejection.bound is not None
     assert not abs(rejection.got - rejection.expected) <= rejection.bound
 
 
