@@ -156,7 +156,9 @@ def run_engine_and_system(
     try:
         if isinstance(engine, Compiled):
             gradients, system = engine.solved(_placed(engine, case, {} if placed is None else placed))
-            return gradients, system and tuple(map(np.asarray, (system.couplings, system.slopes, system.states)))
+            if system is None:
+                return gradients, None
+            return gradients, (np.asarray(system.couplings), np.asarray(system.slopes), np.asarray(system.states))
         arrays = [np.array(a) for a in (chain.weights, chain.biases, case.inputs, case.targets)]
         for array in arrays:
             array.flags.writeable = False

@@ -187,7 +187,7 @@ class _Check:
         execution: str,
         gradient: Sequence[Any],
         failure: str,
-        bounds: Sequence[Any],
+        bounds: Any,
         sampled: Any,
         dtypes: bool,
     ) -> list[Row]:

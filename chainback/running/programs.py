@@ -69,7 +69,8 @@ class Programs:
 
     def wait(self) -> None:
         """Wait until all compilations that were started have ended."""
-        wait([*self._compiled.values(), *self._prepared.values()])
+        started: list[Future[Any]] = [*self._compiled.values(), *self._prepared.values()]
+        wait(started)
 
     def program(self, name: str, shape: tuple[int, int, int]) -> tuple[Protocol, float]:
         """Return an engine as it runs on batches of a shape, and the seconds that compilation took, the first time.

@@ -105,7 +105,7 @@ class ProgramSystem:
     def solve_matrix(self, adjoints: Sequence[Any]) -> list[Array]:
         """Return what `solve_transposed` does, by SciPy's triangular solve on the matrix; for small programs."""
         places, matrix = self.places(), self.matrix()
-        rhs = np.zeros(matrix.shape[0])
+        rhs = np.zeros(max((place.stop for place in places.values()), default=0))
         for k, adjoint in zip(self.tape.outputs, adjoints, strict=True):
             if adjoint is not None:
                 rhs[places[k]] += np.ravel(np.asarray(adjoint, np.float64))

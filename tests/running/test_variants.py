@@ -105,7 +105,12 @@ def run_variant(engines: str | list[str], made: str = "", ask_sigmoid: bool = Fa
 
 def variant(flags: str = "", precision: str = "", **options: Any) -> dict[str, Any]:
     """Run a campaign in a process with these flags, and return what it saw; skip where this jaxlib knows no such flag."""
-    variables = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(SUPPORT)}
+    variables = {
+        **os.environ,
+        "XLA_FLAGS": flags,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join((str(SUPPORT), str(Path(__file__).parent))),
+    }
     variables.pop("JAX_DEFAULT_MATMUL_PRECISION", None)
     if precision:
         variables["JAX_DEFAULT_MATMUL_PRECISION"] = precision

@@ -9,9 +9,9 @@ from chainback.errors import EngineError, UsageError
 from chainback.processes.watch import Step, Watch
 
 
-def count(arguments: dict[str, Any], state: list[int] | None, watch: Watch) -> list[str]:
+def count(arguments: dict[str, Any], state: list[Any] | None, watch: Watch) -> list[Any]:
     """Append the numbers below `until`, one step each, holding so many `bytes`; some are `fatal`, or the process `hangs`."""
-    done = state or []
+    done: list[Any] = state or []
     watch.started()
     for number in range(len(done), arguments["until"]):
         try:

@@ -127,7 +127,7 @@ def _extreme(name: str, pick: Callable[..., Array]) -> Zero:
         with np.errstate(all="ignore"):
             rival = (np.abs(np.asarray(top, float) - x) <= e + E_top) & (e + E_top > 0)
         np.put_along_axis(rival, best, False, axis)
-        return rival.any(axis=axis)
+        return np.asarray(rival.any(axis=axis))
 
     return Zero(
         name,

@@ -169,7 +169,7 @@ class Elementwise(Primitive):
         for inputs in self._corners(call, E):
             corner = np.asarray(self.value(*inputs, *self._params(call)))
             for E_one, edge, there in zip(found, edges, self._slopes(call, inputs, corner), strict=True):
-                if E_one is not None:
+                if E_one is not None and edge.c is not None:
                     away = np.abs(there - edge.c)
                     np.maximum(E_one, np.where(np.isnan(away), np.inf, away), out=E_one, where=np.isfinite(edge.c))
         return found
@@ -179,15 +179,16 @@ class Elementwise(Primitive):
     ) -> list[Array | None]:
         """Add what another choice may change where two operands are equal, or the one is 0."""
         x, *others = call.inputs
+        cs = [np.abs(np.asarray(edge.c)) for edge in edges]
         tie = np.broadcast_to(x == others[0] if others else x == 0.0, shape)
         if not tie.any():
             return list(E_c)
         return [
             np.maximum(
                 0.0 if E_one is None else E_one,
-                np.where(tie, np.maximum(np.abs(edge.c), np.abs(1.0 - np.abs(edge.c))), 0.0),
+                np.where(tie, np.maximum(c, np.abs(1.0 - c)), 0.0),
             )
-            for E_one, edge in zip(E_c, edges, strict=True)
+            for E_one, c in zip(E_c, cs, strict=True)
         ]
 
     def _rounded_slopes(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -65,17 +66,17 @@ class Operand:
         return rng.choice(rng.choice(np.asarray(pool), 7), self.shape)
 
 
-def real(*shape: int, low: float = -math.inf, high: float = math.inf, at: tuple[float, ...] = ()) -> Operand:
+def real(*shape: int, low: float = -math.inf, high: float = math.inf, at: tuple[float, ...] = ()) -> Any:
     """A float operand."""
     return Operand(shape, low=low, high=high, at=at)
 
 
-def whole(*shape: int, low: int = -9, high: int = 9, dtype: str = "int32") -> Operand:
+def whole(*shape: int, low: int = -9, high: int = 9, dtype: str = "int32") -> Any:
     """An integer operand."""
     return Operand(shape, dtype, low, high)
 
 
-def flags(*shape: int) -> Operand:
+def flags(*shape: int) -> Any:
     """A Boolean operand."""
     return Operand(shape, "bool")
 
@@ -93,7 +94,7 @@ class Example:
     """
 
     call: str
-    operands: Mapping[str, Operand] = field(default_factory=dict)
+    operands: Mapping[str, Any] = field(default_factory=dict)
     judged: tuple[str, ...] | None = None
     since: str = ""
     until: str = ""
@@ -107,7 +108,7 @@ class Example:
 
 
 def example(
-    call: str, *, judged: tuple[str, ...] | None = None, since: str = "", until: str = "", **operands: Operand
+    call: str, *, judged: tuple[str, ...] | None = None, since: str = "", until: str = "", **operands: Any
 ) -> Example:
     """Return an example; its operands by name."""
     return Example(call, operands, judged, since, until)

@@ -106,7 +106,7 @@ class Extreme(Primitive):
         x, form = call.inputs[0], self.form(call)
         if not edges:
             doubt = form.candidates(np.broadcast_to(E[0], np.shape(x)).astype(float)).any(axis=-1)
-            return Errors([form.arranged(doubt)], [])
+            return Errors([form.arranged(np.asarray(doubt))], [])
         with np.errstate(all="ignore"):
             contest = _contest(form, x, np.broadcast_to(E[0], np.shape(x)), largest=self.largest)
             rivals, share = contest.rivals, np.asarray(edges[0].c)

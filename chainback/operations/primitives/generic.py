@@ -130,7 +130,7 @@ class _Generic(Primitive):
         wide = 1.0 if after[0].c is None else form.disarranged(weight + (0.0 if slack is None else slack))[..., None]
         own = first.coefficients[0]
         size = (1.0 if inner[0].c is None else np.abs(inner[0].c)) + (0.0 if own is None else own)
-        unsure = None if edges[0].c is None else wide * size - c
+        unsure = None if edges[0].c is None else np.asarray(wide * size - c)
         return Errors(second.results, [unsure, second.coefficients[1]])
 
 

@@ -272,7 +272,7 @@ def _scatters(method: str, judged: tuple[str, ...] | None = None) -> tuple[Examp
     """Return examples of a scatter by the names of `jax.numpy.ndarray.at`."""
     # JAX's derivative of scatter-min and -max ignores the mode.
     inside = whole(5, low=0, high=3) if method in ("min", "max") else _ROWS
-    options = {} if judged is None else {"judged": judged}
+    options: dict[str, Any] = {} if judged is None else {"judged": judged}
     return (
         example(f"x.at[i].{method}(u, mode='drop')", x=_X, i=_ROWS, u=_NEW, **options),
         example(f"x.at[i, 1].{method}(u, mode='clip')", x=_X, i=inside, u=real(5), **options),

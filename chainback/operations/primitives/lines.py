@@ -66,7 +66,7 @@ class Line(Primitive):
         form = self.form(call)
         e = np.broadcast_to(E[0], np.shape(call.inputs[0]))
         if not edges:
-            return Errors([form.arranged(form.candidates(e.astype(float)).any(axis=-1))], [])
+            return Errors([form.arranged(np.asarray(form.candidates(e.astype(float)).any(axis=-1)))], [])
         (_, dtype), candidates, c = call.outs[0], self._candidates(call), np.asarray(edges[0].c)
         y, lost = form.disarranged(results[0]), gamma(self.rounds(form.terms + 1), how.u(dtype))
         with np.errstate(all="ignore"):
