@@ -127,7 +127,7 @@ class Trial:
 
     def read(self, arrays: Sequence[Any]) -> Tape:
         """Return the tape at operands in the program's dtypes."""
-        tape = read(self.closed, arrays)
+        tape = read(self.closed, [np.asarray(a) for a in arrays])
         assert any(e.name == self.name for e in tape.equations), f"{self.example.call} has no {self.name}"
         return tape
 
@@ -162,7 +162,7 @@ class Trial:
 def flushed(tape: Tape, how: Precision = OWN) -> dict[int, np.ndarray]:
     """Return the errors of inputs that are subnormal, and may be read as 0."""
     found = {}
-    for k in (*tape.inputs, *tape.literals):
+    for k in (*tape.inputs, *(k for k, _ in tape.literals)):
         if is_float(tape.dtypes[k]):
             size = np.abs(tape.values[k])
             found[k] = np.where(size < how.tiny(tape.dtypes[k]), size, 0.0)
