@@ -325,7 +325,7 @@ register(
         rounds=8.0,
         size=lambda x, y, z: np.abs(z) * _power_size(x, y),
         slope_rounds=12.0,
-        slope_size=lambda x, y, z, *cs: [np.abs(c) * (_power_size(x, y) + 1.0) for c in cs],
+        slope_size=lambda x, y, z, *cs: [np.abs(c) * (_power_size(x, np.abs(y) + 1.0) + 1.0) for c in cs],
         through=lambda x, y, z: (np.where(y == 0, 0.0, np.abs(np.power(x, y - 1.0))),),
         slope_floors=_power_floors,
         breaks=_power_breaks,

@@ -126,7 +126,8 @@ register(
         rounds=6.0,  # 3 ulp on a GPU
         slope_rounds=8.0,
         breaks=_branch_cut,
-        through=lambda y, x, z: (x * x + y * y, 4.0 / (x * x + y * y)),
+        through=lambda y, x, z: (x * x + y * y, 8.0 / (x * x + y * y)),
+        slope_floors=lambda y, x, z: (4.0 * np.abs(x) / (x * x + y * y) ** 2, 4.0 * np.abs(y) / (x * x + y * y) ** 2),
         examples=(example("lax.atan2(y, x)", y=real(40), x=real(40)),),
     ),
     unary(
